@@ -1,0 +1,205 @@
+#include "sim/config/document.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <system_error>
+#include <utility>
+
+#include "sim/config/internal.hpp"
+#include "sim/io/error.hpp"
+#include "sim/io/line_reader.hpp"
+
+namespace moesim::config {
+
+namespace fs = std::filesystem;
+
+std::vector<std::string> Catalogue::names(std::string_view folder) const {
+  std::vector<std::string> found;
+  for (const fs::path& root : roots_) {
+    std::error_code ignored;
+    for (fs::directory_iterator it(root / folder, ignored), end; !ignored && it != end;
+         it.increment(ignored)) {
+      if (it->path().extension() == ".json") found.push_back(it->path().stem().string());
+    }
+  }
+  std::sort(found.begin(), found.end());
+  found.erase(std::unique(found.begin(), found.end()), found.end());
+  return found;
+}
+
+fs::path Catalogue::find(std::string_view folder, std::string_view name) const {
+  const bool plain = !name.empty() && name.find('/') == std::string_view::npos && name != "." && name != "..";
+  for (const fs::path& root : roots_) {
+    std::error_code ignored;
+    fs::path path = root / folder / (std::string(name) + ".json");
+    if (plain && fs::is_regular_file(path, ignored)) return path;
+  }
+  return {};
+}
+
+bool looks_like_path(std::string_view text) {
+  return text.find('/') != std::string_view::npos || text.ends_with(".json") || text.ends_with(".json.gz") ||
+         text.ends_with(".json.zst");
+}
+
+bool parse_file(const fs::path& file, OriginKind kind, SourceSet& sources, std::vector<std::string>& files,
+                const Location& referrer, const std::string& pointer, Diagnostics& diagnostics, Node& out) {
+  std::string text;
+  try {
+    text = io::read_file(file, kMaxFileBytes);
+  } catch (const io::IoError& error) {
+    diagnostics.add({"cannot_read", pointer, referrer, error.what(), "", "", false, false});
+    return false;
+  }
+  const std::size_t before = diagnostics.error_count();
+  const int source = sources.add({file.string(), kind, std::move(text)});
+  files.push_back(file.string());
+  out = parse_source(sources, source, diagnostics);
+  return diagnostics.error_count() == before;
+}
+
+namespace {
+
+Location key_location(const Node& object, std::string_view key) {
+  for (const Member& member : object.members) {
+    if (member.key == key) return member.key_where;
+  }
+  return object.where;
+}
+
+std::string same_file_chain(const std::vector<fs::path>& chain, const fs::path& again) {
+  std::string text;
+  for (const fs::path& file : chain) text += file.string() + " -> ";
+  return text + again.string();
+}
+
+}  // namespace
+
+bool follow_extends(Node& tree, const fs::path& file, SourceSet& sources, std::vector<std::string>& files,
+                    std::vector<fs::path> chain, const Catalogue& catalogue, std::string_view folder,
+                    OriginKind kind, Diagnostics& diagnostics) {
+  constexpr std::size_t kMaxChain = 8;
+  const Node* extends = tree.kind == Node::Kind::object ? tree.find("extends") : nullptr;
+  if (extends == nullptr) return true;
+  const Location where = key_location(tree, "extends");
+  const auto fail = [&](std::string code, std::string message, std::string suggestion = "") {
+    diagnostics.add({std::move(code), "/extends", extends->where, std::move(message), std::move(suggestion),
+                     "", false, false});
+    return false;
+  };
+  if (extends->kind != Node::Kind::string) {
+    return fail("wrong_type", fmt::format("\"extends\" must be a file, not {}", kind_words(extends->kind)));
+  }
+  fs::path base;
+  if (looks_like_path(extends->text)) {
+    base = file.parent_path() / extends->text;
+  } else {
+    base = catalogue.find(folder, extends->text);
+    if (base.empty()) {
+      return fail("unknown_entry", fmt::format("there is no entry \"{}\" in {}", extends->text, folder),
+                  nearest(extends->text, catalogue.names(folder)));
+    }
+  }
+  std::error_code ignored;
+  chain.push_back(fs::weakly_canonical(file, ignored));
+  const fs::path canonical = fs::weakly_canonical(base, ignored);
+  if (std::find(chain.begin(), chain.end(), canonical) != chain.end()) {
+    return fail("extends_cycle",
+                fmt::format("\"extends\" goes in a circle: {}", same_file_chain(chain, canonical)));
+  }
+  if (chain.size() > kMaxChain) {
+    return fail("extends_chain", fmt::format("\"extends\" is chained more than {} times", kMaxChain));
+  }
+  Node base_tree;
+  if (!parse_file(base, kind, sources, files, extends->where, "/extends", diagnostics, base_tree))
+    return false;
+  if (base_tree.kind != Node::Kind::object) {
+    return fail("wrong_type",
+                fmt::format("{} holds {}, not an object", base.string(), kind_words(base_tree.kind)));
+  }
+  if (!follow_extends(base_tree, base, sources, files, std::move(chain), catalogue, folder, kind,
+                      diagnostics))
+    return false;
+  std::erase_if(tree.members, [](const Member& m) { return m.key == "extends"; });
+  static_cast<void>(where);
+  merge_over(base_tree, std::move(tree), true);
+  tree = std::move(base_tree);
+  return true;
+}
+
+namespace {
+
+constexpr std::string_view kScenarioFolder = "workloads/scenarios";
+
+Document finish(Document document, const Catalogue& catalogue, const std::vector<Override>& overrides,
+                Diagnostics diagnostics) {
+  if (!diagnostics.has_errors()) {
+    follow_extends(document.root, document.path, document.sources, document.files, {}, catalogue,
+                   kScenarioFolder, OriginKind::file, diagnostics);
+  }
+  std::vector<Override> ordered = overrides;
+  std::stable_sort(ordered.begin(), ordered.end(),
+                   [](const Override& a, const Override& b) { return a.origin < b.origin; });
+  for (const Override& change : ordered) {
+    if (diagnostics.has_errors()) break;
+    if (change.kind != Override::Kind::merge_file) {
+      apply_override(document.root, change, document.sources, diagnostics);
+      continue;
+    }
+    Node patch;
+    if (parse_file(change.argument, OriginKind::merge, document.sources, document.files, {}, "", diagnostics,
+                   patch)) {
+      if (patch.kind != Node::Kind::object) {
+        diagnostics.add(
+            {"wrong_type", "", patch.where, "a merge file must hold an object", "", "", false, false});
+      }
+      merge_over(document.root, std::move(patch), false);
+    }
+  }
+  if (diagnostics.has_errors()) throw InputError(std::move(document.sources), std::move(diagnostics));
+  return document;
+}
+
+}  // namespace
+
+Document parse_text(std::string text, std::string name, OriginKind kind) {
+  Document document;
+  Diagnostics diagnostics;
+  const int source = document.sources.add({std::move(name), kind, std::move(text)});
+  document.root = parse_source(document.sources, source, diagnostics);
+  if (diagnostics.has_errors()) throw InputError(std::move(document.sources), std::move(diagnostics));
+  return document;
+}
+
+Document load_document(const fs::path& path, const Catalogue& catalogue,
+                       const std::vector<Override>& overrides) {
+  Document document;
+  Diagnostics diagnostics;
+  document.path = path;
+  parse_file(path, OriginKind::file, document.sources, document.files, {}, "", diagnostics, document.root);
+  return finish(std::move(document), catalogue, overrides, std::move(diagnostics));
+}
+
+Document load_text(std::string text, std::string name, const Catalogue& catalogue,
+                   const std::vector<Override>& overrides) {
+  Document document;
+  Diagnostics diagnostics;
+  const int source = document.sources.add({std::move(name), OriginKind::file, std::move(text)});
+  document.root = parse_source(document.sources, source, diagnostics);
+  return finish(std::move(document), catalogue, overrides, std::move(diagnostics));
+}
+
+fs::path entry_path(std::string_view name, std::string_view folder, std::string_view noun,
+                    const Catalogue& catalogue) {
+  if (looks_like_path(name)) return fs::path(name);
+  fs::path path = catalogue.find(folder, name);
+  if (path.empty()) {
+    const std::vector<std::string> known = catalogue.names(folder);
+    throw InputError("unknown_entry", fmt::format("there is no {} \"{}\"", noun, name), nearest(name, known),
+                     fmt::format("known: {}", fmt::join(known, ", ")));
+  }
+  return path;
+}
+
+}  // namespace moesim::config

@@ -1,0 +1,35 @@
+// Shared between the files of sim/config only.
+#pragma once
+
+#include <filesystem>
+
+#include "sim/config/document.hpp"
+
+namespace moesim::config {
+
+// Parses a source that is already in the set; reports problems and returns what could be read.
+[[nodiscard]] Node parse_source(SourceSet& sources, int source, Diagnostics& diagnostics);
+
+// Applies a patch as RFC 7396 does (null removes). With `entry_aware`, an object laid over a string keeps the
+// string as "extends": {"gpu": {"tdp": ...}} over {"gpu": "h100-sxm"} changes one number of that GPU.
+void merge_over(Node& target, Node patch, bool entry_aware);
+
+// Follows the "extends" of a tree that came from `file`; `chain` holds the files on the way here. False after
+// an error.
+bool follow_extends(Node& tree, const std::filesystem::path& file, SourceSet& sources,
+                    std::vector<std::string>& files, std::vector<std::filesystem::path> chain,
+                    const Catalogue& catalogue, std::string_view folder, OriginKind kind,
+                    Diagnostics& diagnostics);
+
+// Reads and parses a file into the set. False after an error; `referrer` is the node that named it.
+bool parse_file(const std::filesystem::path& file, OriginKind kind, SourceSet& sources,
+                std::vector<std::string>& files, const Location& referrer, const std::string& pointer,
+                Diagnostics& diagnostics, Node& out);
+
+// Applies one --set, --unset or environment change.
+void apply_override(Node& root, const Override& change, SourceSet& sources, Diagnostics& diagnostics);
+
+// True when the text names a file and not a catalogue entry.
+[[nodiscard]] bool looks_like_path(std::string_view text);
+
+}  // namespace moesim::config

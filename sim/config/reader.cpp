@@ -1,0 +1,204 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "sim/config/internal.hpp"
+
+namespace moesim::config {
+
+namespace fs = std::filesystem;
+
+void Reader::error(std::string code, const Node& at, std::string message, std::string suggestion,
+                   std::string note, bool schema_level) {
+  add({std::move(code), pointer_, at.where, std::move(message), std::move(suggestion), std::move(note),
+       schema_level && entry_depth_ == 0, false});
+}
+
+void Reader::add(Diagnostic diagnostic) {
+  if (entry_depth_ > 0) diagnostic.schema_level = false;
+  diagnostics_.add(std::move(diagnostic));
+}
+
+std::optional<Node> Reader::resolve_entry(const Node& node, const std::string& folder,
+                                          const std::string& noun) {
+  constexpr int kMaxEntryDepth = 8;
+  const Node* name = node.kind == Node::Kind::string ? &node : node.find("extends");
+  if (name->kind != Node::Kind::string) {
+    error("wrong_type", *name,
+          fmt::format("\"extends\" must name a {}, not {}", noun, kind_words(name->kind)), "", "", false);
+    return std::nullopt;
+  }
+  if (entry_depth_ >= kMaxEntryDepth) {
+    error("extends_chain", *name,
+          fmt::format("{} entries are nested more than {} times", noun, kMaxEntryDepth), "", "", false);
+    return std::nullopt;
+  }
+  fs::path file;
+  if (looks_like_path(name->text)) {
+    const fs::path from =
+        name->where.source < 0 ? fs::path() : fs::path(document_->sources.at(name->where.source).name);
+    const bool in_file = name->where.source >= 0 &&
+                         document_->sources.at(name->where.source).kind <= OriginKind::merge && !from.empty();
+    file = in_file ? from.parent_path() / name->text : fs::path(name->text);
+  } else {
+    file = catalogue_->find(folder, name->text);
+  }
+  if (file.empty()) {
+    const std::vector<std::string> known = catalogue_->names(folder);
+    error("unknown_entry", *name, fmt::format("there is no {} \"{}\"", noun, name->text),
+          nearest(name->text, known),
+          known.empty() ? fmt::format("no {} was found: check MOESIM_HOME", folder)
+                        : fmt::format("known: {}", fmt::join(known, ", ")),
+          false);
+    return std::nullopt;
+  }
+  Diagnostics problems;
+  Node tree;
+  const bool good = parse_file(file, OriginKind::catalogue, document_->sources, document_->files, name->where,
+                               pointer_, problems, tree) &&
+                    follow_extends(tree, file, document_->sources, document_->files, {}, *catalogue_, folder,
+                                   OriginKind::catalogue, problems);
+  for (const Diagnostic& problem : problems.errors()) diagnostics_.add(problem);
+  if (!good) return std::nullopt;
+  if (node.kind == Node::Kind::object) {
+    Node patch = node;
+    std::erase_if(patch.members, [](const Member& m) { return m.key == "extends"; });
+    merge_over(tree, std::move(patch), true);
+  }
+  ++entry_depth_;
+  return tree;
+}
+
+namespace {
+
+// The location of the node at `relative`, or of its nearest ancestor that was written somewhere.
+Location locate(const Node& record, std::string_view relative) {
+  std::string pointer(relative);
+  while (true) {
+    const Node* node = resolve_pointer(record, pointer);
+    if (node != nullptr && node->where.source >= 0) return node->where;
+    if (pointer.empty()) return record.where;
+    pointer.resize(pointer.rfind('/'));
+  }
+}
+
+}  // namespace
+
+void Problems::add(std::string_view relative_pointer, std::string message, std::string suggestion,
+                   std::string code, bool warning) {
+  reader_->add({std::move(code), pointer_ + std::string(relative_pointer), locate(*record_, relative_pointer),
+                std::move(message), std::move(suggestion), "", false, warning});
+}
+
+void Problems::error(std::string_view relative_pointer, std::string message, std::string suggestion,
+                     std::string code) {
+  add(relative_pointer, std::move(message), std::move(suggestion), std::move(code), false);
+}
+
+void Problems::warning(std::string_view relative_pointer, std::string message, std::string suggestion,
+                       std::string code) {
+  add(relative_pointer, std::move(message), std::move(suggestion), std::move(code), true);
+}
+
+namespace {
+
+std::vector<std::string> field_keys(const std::vector<Field>& fields) {
+  std::vector<std::string> keys;
+  for (const Field& field : fields) keys.push_back(field.key);
+  return keys;
+}
+
+}  // namespace
+
+bool RecordTable::read(const Node& in, Reader& reader, void* out, Node& resolved,
+                       std::string_view tag) const {
+  if (!detail::read_object(in, reader)) return false;
+  const bool is_root = reader.pointer().empty() || !folder_.empty();
+  bool good = true;
+  std::vector<std::string> keys = field_keys(fields_);
+  if (!tag.empty()) keys.emplace_back(tag);
+  for (const Member& member : in.members) {
+    const bool known = std::find(keys.begin(), keys.end(), member.key) != keys.end();
+    if (known || (is_root && member.key == "$schema")) continue;
+    const std::string shown = member.key.size() > 64 ? member.key.substr(0, 64) + "..." : member.key;
+    Node at;
+    at.where = member.key_where;
+    reader.inside(member.key, [&] {
+      const std::string meant = nearest(member.key, keys);
+      reader.error("unknown_key", at, fmt::format("unknown key \"{}\" in {}", shown, name_), meant,
+                   fmt::format("known keys: {}", fmt::join(keys, ", ")));
+      return true;
+    });
+    good = false;
+  }
+  resolved = Node::object();
+  resolved.where = in.where;
+  std::shared_ptr<void> defaults;
+  for (const Field& field : fields_) {
+    if (const Node* child = in.find(field.key)) {
+      Node child_resolved;
+      good &= detail::read_inside(reader, field.key, [&] {
+        return field.type->read(*child, reader, field.locate(out), child_resolved);
+      });
+      resolved.members.push_back({field.key, {}, std::move(child_resolved)});
+    } else if (field.required) {
+      Node at;
+      at.where = {in.where.source, in.where.begin, in.where.begin + 1};
+      reader.error("missing_key", at, fmt::format("{} needs \"{}\": {}", name_, field.key, field.sentence),
+                   "", fmt::format("expected {}", field.type->summary()));
+      good = false;
+    } else {
+      if (!defaults) defaults = make_default_();
+      const void* value = field.locate(defaults.get());
+      if (!field.type->absent(value)) resolved.members.push_back({field.key, {}, field.type->write(value)});
+    }
+  }
+  if (good && check_) {
+    const std::size_t before = reader.diagnostics().error_count();
+    Problems problems(reader, resolved, reader.pointer());
+    check_(out, problems);
+    good = reader.diagnostics().error_count() == before;
+  }
+  return good;
+}
+
+Node RecordTable::write(const void* in) const {
+  Node node = Node::object();
+  for (const Field& field : fields_) {
+    // locate() needs a mutable pointer to serve reading; writing does not change the struct.
+    const void* value = field.locate(const_cast<void*>(in));
+    if (!field.type->absent(value)) node.members.push_back({field.key, {}, field.type->write(value)});
+  }
+  return node;
+}
+
+namespace detail {
+
+bool read_inside(Reader& reader, std::string_view token, const std::function<bool()>& body) {
+  return reader.inside(token, body);
+}
+
+bool read_record(const RecordTable& record, const Node& in, Reader& reader, void* out, Node& resolved) {
+  const bool entry = !record.catalogue_folder().empty();
+  const bool named = entry && (in.kind == Node::Kind::string ||
+                               (in.kind == Node::Kind::object && in.find("extends") != nullptr));
+  if (!named) return record.read(in, reader, out, resolved);
+  const auto tree = reader.resolve_entry(in, record.catalogue_folder(), record.catalogue_noun());
+  if (!tree) return false;
+  const bool good = record.read(*tree, reader, out, resolved);
+  reader.leave_entry();
+  return good;
+}
+
+void read_root(Document& document, const Catalogue& catalogue, const RecordTable& record, void* out,
+               Node& resolved, std::vector<Diagnostic>& warnings) {
+  Reader reader(document, catalogue);
+  record.read(document.root, reader, out, resolved);
+  warnings = reader.diagnostics().warnings();
+  if (reader.diagnostics().has_errors()) throw InputError(document.sources, reader.diagnostics());
+}
+
+}  // namespace detail
+
+}  // namespace moesim::config

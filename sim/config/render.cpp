@@ -1,0 +1,114 @@
+#include "sim/config/render.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace moesim::config {
+
+namespace {
+
+constexpr std::size_t kMaxShown = 100;  // bytes of an input line that are shown
+
+// Printable text: control bytes become '?', so that hostile input cannot drive the terminal.
+std::string printable(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    out += c == '\t' ? ' ' : (byte < 0x20 || byte == 0x7f ? '?' : c);
+  }
+  return out;
+}
+
+struct Shown {
+  std::string line;
+  std::size_t caret = 0;  // bytes before the caret in `line`
+  std::size_t width = 1;
+};
+
+// The part of a line around the marked range, at most kMaxShown bytes, never cutting a UTF-8 character.
+Shown window(std::string_view line, std::size_t column, std::size_t length) {
+  const std::size_t at = std::min(column, line.size());
+  std::size_t begin = at > kMaxShown / 2 && line.size() > kMaxShown ? at - kMaxShown / 2 : 0;
+  std::size_t end = std::min(line.size(), begin + kMaxShown);
+  const auto continuation = [&](std::size_t i) {
+    return (static_cast<unsigned char>(line[i]) & 0xC0U) == 0x80U;
+  };
+  while (begin < end && continuation(begin)) ++begin;
+  while (end > begin && end < line.size() && continuation(end)) --end;
+  Shown shown;
+  const std::string before = begin > 0 ? "..." : "";
+  shown.line = before + printable(line.substr(begin, end - begin)) + (end < line.size() ? "..." : "");
+  // Carets count characters, not bytes.
+  std::size_t characters = 0;
+  for (std::size_t i = begin; i < std::min(at, end); ++i) characters += continuation(i) ? 0 : 1;
+  shown.caret = before.size() + characters;
+  shown.width = std::clamp<std::size_t>(std::min(length, end > at ? end - at : 1), 1, kMaxShown);
+  return shown;
+}
+
+std::string paint(std::string_view text, std::string_view code, bool color) {
+  return color ? fmt::format("\x1b[{}m{}\x1b[0m", code, text) : std::string(text);
+}
+
+}  // namespace
+
+std::string render(const Diagnostic& diagnostic, const SourceSet& sources, bool color) {
+  std::string out = diagnostic.warning ? paint("warning: ", "1;33", color) : paint("error: ", "1;31", color);
+  out += printable(diagnostic.message) + "\n";
+  bool suggested = diagnostic.suggestion.empty();
+  if (diagnostic.where.source >= 0) {
+    const LineColumn place = sources.line_column(diagnostic.where);
+    out += fmt::format(
+        "  --> {}:{}:{}{}\n", printable(sources.at(diagnostic.where.source).name), place.line, place.column,
+        diagnostic.pointer.empty() ? "" : fmt::format("   ({})", printable(diagnostic.pointer)));
+    const std::size_t length = diagnostic.where.end - diagnostic.where.begin;
+    const std::string_view line = sources.line_text(diagnostic.where);
+    const Shown shown = window(line, place.column - 1, length);
+    const std::string gutter = fmt::format("{:>5} | ", place.line);
+    out += gutter + shown.line + "\n";
+    out += fmt::format("{:>5} | {}{}", "", std::string(shown.caret, ' '),
+                       paint(std::string(shown.width, '^'), "1;31", color));
+    if (!suggested) {
+      out += fmt::format(" did you mean {}?", printable(diagnostic.suggestion));
+      suggested = true;
+    }
+    out += "\n";
+  } else if (!diagnostic.pointer.empty()) {
+    out += fmt::format("  --> {}\n", printable(diagnostic.pointer));
+  }
+  if (!suggested) out += fmt::format("  did you mean {}?\n", printable(diagnostic.suggestion));
+  if (!diagnostic.note.empty()) out += fmt::format("  {}\n", printable(diagnostic.note));
+  return out;
+}
+
+std::string render(const InputError& error, bool color) {
+  std::string out;
+  for (const Diagnostic& diagnostic : error.diagnostics().errors())
+    out += render(diagnostic, error.sources(), color);
+  const std::size_t more = error.diagnostics().error_count() - error.diagnostics().errors().size();
+  if (more > 0) out += fmt::format("... {} more errors\n", more);
+  return out;
+}
+
+Node to_node(const Diagnostic& diagnostic, const SourceSet& sources) {
+  Node node = Node::object();
+  const auto put = [&](std::string_view key, std::string_view value) {
+    if (!value.empty()) node.set(key, Node::of(value));
+  };
+  put("code", diagnostic.code);
+  put("level", diagnostic.schema_level ? "schema" : "semantic");
+  node.set("pointer", Node::of(std::string_view(diagnostic.pointer)));
+  if (diagnostic.where.source >= 0) {
+    const LineColumn place = sources.line_column(diagnostic.where);
+    put("file", sources.at(diagnostic.where.source).name);
+    node.set("line", Node::of(static_cast<std::int64_t>(place.line)));
+    node.set("column", Node::of(static_cast<std::int64_t>(place.column)));
+  }
+  put("message", diagnostic.message);
+  put("suggestion", diagnostic.suggestion);
+  put("note", diagnostic.note);
+  return node;
+}
+
+}  // namespace moesim::config
