@@ -241,7 +241,6 @@ bool parse_exact(std::string_view text, Dimension dimension, std::int64_t& value
   }
   // Cancel powers of ten against the unit first, so that the product stays inside 128 bits.
   Int128 numerator = parts.unit->numerator;
-  Int128 denominator = parts.unit->denominator;
   for (; exponent < 0 && mantissa % 10 == 0; ++exponent) mantissa /= 10;
   for (; exponent < 0 && numerator % 10 == 0; ++exponent) numerator /= 10;
   for (; exponent > 0; --exponent) {
@@ -249,19 +248,17 @@ bool parse_exact(std::string_view text, Dimension dimension, std::int64_t& value
     mantissa *= 10;
   }
   if (mantissa > kLimit / numerator) return too_large();
-  Int128 product = mantissa * numerator;
-  const auto not_whole = [&] {
-    error = {fmt::format("the {} is not a whole number of {}", noun, base), ""};
+  const Int128 product = mantissa * numerator;
+  // "1.79 GiB" is no whole number of bytes: round to the nearest, once. What rounds to nothing is refused.
+  Int128 divisor = parts.unit->denominator;
+  for (; exponent < 0 && divisor < kLimit / 10; ++exponent) divisor *= 10;
+  const Int128 rounded = exponent < 0 ? 0 : (2 * product + divisor) / (2 * divisor);
+  if (rounded == 0) {
+    error = {fmt::format("the {} is smaller than 1 {}", noun, base), ""};
     return false;
-  };
-  for (; exponent < 0; ++exponent) {
-    if (product % 10 != 0) return not_whole();
-    product /= 10;
   }
-  if (product % denominator != 0) return not_whole();
-  product /= denominator;
-  if (product > INT64_MAX) return too_large();
-  value = static_cast<std::int64_t>(product);
+  if (rounded > INT64_MAX) return too_large();
+  value = static_cast<std::int64_t>(rounded);
   return true;
 }
 

@@ -40,6 +40,9 @@ TEST_CASE("quantities are exact") {
   CHECK(exact("10 min", Dimension::duration) == 600'000'000'000'000);
   CHECK(exact("1e3 ns", Dimension::duration) == 1'000'000);
   CHECK(exact("0 B", Dimension::bytes) == 0);
+  CHECK(exact("1.79 GiB", Dimension::bytes) == 1'921'997'865);  // 1921997864.96 rounded
+  CHECK(exact("0.5 B", Dimension::bytes) == 1);
+  CHECK(exact("8 Mbit/s", Dimension::bytes_per_second) == 1'000'000);
   CHECK(exact("1.98 GHz", Dimension::hertz) == 1'980'000'000);
 }
 
@@ -60,7 +63,7 @@ TEST_CASE("a quantity of the wrong form is refused with what was meant") {
   CHECK(suggestion(" 80 GiB", Dimension::bytes) == "80 GiB");
 }
 
-TEST_CASE("quantities that are no whole number of base units, too large, negative or no number are refused") {
+TEST_CASE("quantities that are smaller than the base unit, too large, negative or no number are refused") {
   for (const char* text :
        {"0.3 B", "1e-1 B", "1e30 TB", "9223372036854775808 B", "-1 GiB", "NaN GiB", "1e999 B", "", "GiB",
         "08 GiB", "1,5 GiB", "0x10 B", "1e99999999999 B", "1 GiB GiB"}) {

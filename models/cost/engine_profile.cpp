@@ -1,0 +1,141 @@
+#include "models/cost/engine_profile.hpp"
+
+#include <fmt/format.h>
+
+namespace moesim::cost {
+
+const config::Record<SchedulerDefaults>& record_of(config::Type<SchedulerDefaults>) {
+  using S = SchedulerDefaults;
+  static const auto record =
+      config::Record<S>("engine scheduler", "What the engine's scheduler does when nothing is said")
+          .required("max_num_batched_tokens", &S::max_num_batched_tokens,
+                    "Token budget of one step and DP rank", config::between(1, 1e7))
+          .required("max_num_seqs", &S::max_num_seqs, "Running sequences per DP rank",
+                    config::between(1, 1e6))
+          .optional("chunked_prefill", &S::chunked_prefill,
+                    "A prompt over the budget is cut; false: it is refused")
+          .optional("mixed_steps", &S::mixed_steps,
+                    "Prompts and decodes share a step; false: a step with prompts stalls the decodes")
+          .optional("reserve_full_prompt", &S::reserve_full_prompt,
+                    "A request is admitted only if its whole sequence fits in free KV blocks");
+  return record;
+}
+
+const config::Record<KvDefaults>& record_of(config::Type<KvDefaults>) {
+  static const auto record =
+      config::Record<KvDefaults>("engine KV cache", "How the engine sizes and pages its KV cache")
+          .required("block_tokens", &KvDefaults::block_tokens, "Tokens of one KV block",
+                    config::between(1, 65536))
+          .optional("budget_rule", &KvDefaults::budget_rule, "Which bytes the KV cache may take")
+          .required("fraction", &KvDefaults::fraction, "The fraction of the rule", config::above_up_to(0, 1));
+  return record;
+}
+
+const config::Record<HostCosts>& record_of(config::Type<HostCosts>) {
+  static const auto record =
+      config::Record<HostCosts>("engine host costs", "CPU time around the steps")
+          .required("step_base", &HostCosts::step_base, "Scheduling and preparation of one step")
+          .required("per_sequence", &HostCosts::per_sequence, "The same for each sequence of the step")
+          .optional("async", &HostCosts::async, "A step is prepared while the GPU runs the one before")
+          .required("http", &HostCosts::http, "One way between the client and the engine's queue");
+  return record;
+}
+
+const config::Record<GraphDefaults>& record_of(config::Type<GraphDefaults>) {
+  static const auto record =
+      config::Record<GraphDefaults>("engine graphs", "CUDA graphs of decode steps")
+          .optional("decode_sizes", &GraphDefaults::decode_sizes, "Token counts with a graph, rising",
+                    config::between(1, 65536))
+          .optional("pad", &GraphDefaults::pad, "A decode step is padded up to the next size")
+          .check([](const GraphDefaults& graphs, config::Problems& problems) {
+            for (std::size_t i = 1; i < graphs.decode_sizes.size(); ++i) {
+              if (graphs.decode_sizes[i] <= graphs.decode_sizes[i - 1]) {
+                problems.error(fmt::format("/decode_sizes/{}", i), "graph sizes must rise");
+              }
+            }
+          });
+  return record;
+}
+
+const config::Record<CommunicationCosts>& record_of(config::Type<CommunicationCosts>) {
+  using C = CommunicationCosts;
+  static const auto record =
+      config::Record<C>("engine communication", "Collectives of the engine and its libraries")
+          .required("one_shot_limit", &C::one_shot_limit,
+                    "All-reduces up to this size send everything to everyone in one step")
+          .required("collective_latency", &C::collective_latency, "Start-up of a collective")
+          .required("all_to_all_latency", &C::all_to_all_latency, "Start-up of one dispatch or combine")
+          .required("link_fraction", &C::link_fraction,
+                    "Share of a scale-up or PCIe link that collectives reach", config::above_up_to(0, 1))
+          .required("network_fraction", &C::network_fraction, "Share of a NIC that collectives reach",
+                    config::above_up_to(0, 1))
+          .optional("all_to_all", &C::all_to_all, "How tokens of an MoE layer travel under DP attention")
+          .required("exchange_tokens", &C::exchange_tokens,
+                    "Tokens of one rank that the buffers of per-expert messages hold at a time",
+                    config::at_least(1));
+  return record;
+}
+
+const config::Record<MemoryCosts>& record_of(config::Type<MemoryCosts>) {
+  static const auto record =
+      config::Record<MemoryCosts>("engine memory", "Device memory beside weights, activations and KV cache")
+          .required("runtime", &MemoryCosts::runtime, "CUDA context, libraries and engine")
+          .required("per_communicator", &MemoryCosts::per_communicator,
+                    "Each communication group that a rank belongs to")
+          .required("graphs", &MemoryCosts::graphs, "CUDA graphs, counted inside the budget");
+  return record;
+}
+
+namespace {
+
+template <class T>
+void check_source(const config::Sourced<T>& number, std::string_view pointer, const EngineProfile& engine,
+                  config::Problems& problems) {
+  if (engine.sources.contains(number.source)) return;
+  std::vector<std::string> known;
+  for (const auto& [id, text] : engine.sources) known.push_back(id);
+  problems.error(fmt::format("{}/source", pointer),
+                 fmt::format("\"{}\" is not in this file's \"sources\"", number.source),
+                 config::nearest(number.source, known), "unknown_source");
+}
+
+void check_sources(const EngineProfile& engine, config::Problems& problems) {
+  check_source(engine.scheduler.max_num_batched_tokens, "/scheduler/max_num_batched_tokens", engine,
+               problems);
+  check_source(engine.scheduler.max_num_seqs, "/scheduler/max_num_seqs", engine, problems);
+  check_source(engine.kv.block_tokens, "/kv/block_tokens", engine, problems);
+  check_source(engine.kv.fraction, "/kv/fraction", engine, problems);
+  check_source(engine.host.step_base, "/host/step_base", engine, problems);
+  check_source(engine.host.per_sequence, "/host/per_sequence", engine, problems);
+  check_source(engine.host.http, "/host/http", engine, problems);
+  check_source(engine.comm.one_shot_limit, "/comm/one_shot_limit", engine, problems);
+  check_source(engine.comm.collective_latency, "/comm/collective_latency", engine, problems);
+  check_source(engine.comm.all_to_all_latency, "/comm/all_to_all_latency", engine, problems);
+  check_source(engine.comm.link_fraction, "/comm/link_fraction", engine, problems);
+  check_source(engine.comm.network_fraction, "/comm/network_fraction", engine, problems);
+  check_source(engine.comm.exchange_tokens, "/comm/exchange_tokens", engine, problems);
+  check_source(engine.memory.runtime, "/memory/runtime", engine, problems);
+  check_source(engine.memory.per_communicator, "/memory/per_communicator", engine, problems);
+  check_source(engine.memory.graphs, "/memory/graphs", engine, problems);
+}
+
+}  // namespace
+
+const config::Record<EngineProfile>& record_of(config::Type<EngineProfile>) {
+  using E = EngineProfile;
+  static const auto record =
+      config::Record<E>("engine", "How a serving engine of one version behaves")
+          .required("name", &E::name, "Its name", config::at_least(1))
+          .required("version", &E::version, "The version whose defaults these are", config::at_least(1))
+          .required("scheduler", &E::scheduler, "Scheduler defaults")
+          .required("kv", &E::kv, "KV cache defaults")
+          .required("host", &E::host, "Host costs")
+          .optional("graphs", &E::graphs, "CUDA graphs")
+          .required("comm", &E::comm, "Communication")
+          .required("memory", &E::memory, "Memory beside weights and KV cache")
+          .required("sources", &E::sources, "Where the numbers come from, by identifier")
+          .check(check_sources);
+  return record;
+}
+
+}  // namespace moesim::cost

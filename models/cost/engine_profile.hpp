@@ -1,0 +1,120 @@
+// How a serving engine of a given version behaves: its defaults, its host costs and its communication.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "sim/config/document.hpp"
+#include "sim/config/record.hpp"
+
+namespace moesim::cost {
+
+// Which bytes the KV cache may take.
+enum class BudgetRule : std::uint8_t {
+  total_times_fraction,  // total x fraction - weights - activations - runtime (vLLM, SGLang)
+  free_times_fraction,   // (total - weights - activations - runtime) x fraction (TensorRT-LLM)
+};
+
+// How tokens of an MoE layer travel under DP attention.
+enum class AllToAll : std::uint8_t {
+  all_gather_reduce_scatter,  // every rank gets every token; partial results are reduced and scattered
+  per_expert_messages,        // one message per (token, expert), as DeepEP's low-latency mode sends them
+};
+
+struct SchedulerDefaults {
+  config::Sourced<std::int64_t> max_num_batched_tokens;  // token budget of one step and DP rank
+  config::Sourced<std::int64_t> max_num_seqs;            // running sequences per DP rank
+  bool chunked_prefill = true;      // a prompt over the budget is cut; false: it is refused
+  bool mixed_steps = true;          // prompts and decodes share a step; false: prompts stall the decodes
+  bool reserve_full_prompt = true;  // a request is admitted only if its whole prompt fits in free KV blocks
+};
+
+struct KvDefaults {
+  config::Sourced<std::int64_t> block_tokens;
+  BudgetRule budget_rule = BudgetRule::total_times_fraction;
+  config::Sourced<double> fraction;
+};
+
+struct HostCosts {
+  config::Sourced<core::Duration> step_base;     // scheduling and preparation of one step
+  config::Sourced<core::Duration> per_sequence;  // and for each sequence in it
+  bool async = true;                             // prepared while the GPU runs the step before
+  config::Sourced<core::Duration> http;          // one way between the client and the engine's queue
+};
+
+struct GraphDefaults {
+  std::vector<std::int64_t> decode_sizes;  // token counts with a CUDA graph, rising; empty: none
+  bool pad = true;                         // a decode step is padded up to the next size
+};
+
+struct CommunicationCosts {
+  config::Sourced<core::Bytes> one_shot_limit;  // all-reduces up to this size send everything to everyone
+  config::Sourced<core::Duration> collective_latency;  // start-up of any collective in one domain
+  config::Sourced<core::Duration> all_to_all_latency;  // start-up of one dispatch or combine
+  config::Sourced<double> link_fraction;     // share of a scale-up or PCIe link that a collective reaches
+  config::Sourced<double> network_fraction;  // share of a NIC that a collective reaches
+  AllToAll all_to_all = AllToAll::all_gather_reduce_scatter;
+  config::Sourced<std::int64_t>
+      exchange_tokens;  // tokens of one rank that the all-to-all buffers hold at a time
+};
+
+struct MemoryCosts {
+  config::Sourced<core::Bytes> runtime;           // CUDA context, libraries, engine
+  config::Sourced<core::Bytes> per_communicator;  // of each communication group that a rank belongs to
+  config::Sourced<core::Bytes> graphs;            // CUDA graphs, counted inside the budget
+};
+
+struct EngineProfile {
+  std::string name;
+  std::string version;
+  SchedulerDefaults scheduler;
+  KvDefaults kv;
+  HostCosts host;
+  GraphDefaults graphs;
+  CommunicationCosts comm;
+  MemoryCosts memory;
+  std::map<std::string, std::string> sources;
+};
+
+[[nodiscard]] const config::Record<SchedulerDefaults>& record_of(config::Type<SchedulerDefaults>);
+[[nodiscard]] const config::Record<KvDefaults>& record_of(config::Type<KvDefaults>);
+[[nodiscard]] const config::Record<HostCosts>& record_of(config::Type<HostCosts>);
+[[nodiscard]] const config::Record<GraphDefaults>& record_of(config::Type<GraphDefaults>);
+[[nodiscard]] const config::Record<CommunicationCosts>& record_of(config::Type<CommunicationCosts>);
+[[nodiscard]] const config::Record<MemoryCosts>& record_of(config::Type<MemoryCosts>);
+[[nodiscard]] const config::Record<EngineProfile>& record_of(config::Type<EngineProfile>);
+
+}  // namespace moesim::cost
+
+namespace moesim::config {
+
+template <>
+struct CatalogueEntry<cost::EngineProfile> {
+  static constexpr std::string_view folder = "hw_configs/engines";
+  static constexpr std::string_view noun = "engine";
+};
+
+template <>
+struct EnumNames<cost::BudgetRule> {
+  using enum cost::BudgetRule;
+  static constexpr EnumName<cost::BudgetRule> table[] = {
+      {total_times_fraction, "total-times-fraction",
+       "total memory x fraction - everything else (vLLM, SGLang)"},
+      {free_times_fraction, "free-times-fraction", "(total - everything else) x fraction (TensorRT-LLM)"},
+  };
+};
+
+template <>
+struct EnumNames<cost::AllToAll> {
+  using enum cost::AllToAll;
+  static constexpr EnumName<cost::AllToAll> table[] = {
+      {all_gather_reduce_scatter, "all-gather-reduce-scatter", "every rank gets every token"},
+      {per_expert_messages, "per-expert-messages", "one message per token and expert (DeepEP low latency)"},
+  };
+};
+
+}  // namespace moesim::config

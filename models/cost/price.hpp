@@ -1,0 +1,101 @@
+// What an operator costs on a device: latency, work per resource and the rate each resource achieves.
+//
+// First roofline: T = latency + max over resources of work / rate, where a rate is the datasheet peak times
+// the share of it that large kernels of the device family reach. It knows nothing of tiles, waves or
+// occupancy.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "models/cost/engine_profile.hpp"
+#include "models/hardware/topology.hpp"
+#include "models/llm/operator.hpp"
+#include "sim/core/time.hpp"
+
+namespace moesim::cost {
+
+// What an operator can wait for. `latency` is no shared resource: it is the fixed part of the time.
+enum class Resource : std::uint8_t { tensor, vector, hbm, scale_up, network, latency };
+inline constexpr std::size_t kResources = 6;
+
+[[nodiscard]] std::string_view to_string(Resource resource);
+
+// Work on one resource in its unit (operations or bytes) and the rate it achieves per second.
+struct Demand {
+  std::int64_t work = 0;
+  std::int64_t rate = 1;
+};
+
+struct Price {
+  core::Duration latency;
+  std::array<Demand, kResources> demand{};  // not used for Resource::latency
+  std::array<config::Label, kResources> labels{};
+  core::Duration time;                           // latency + the longest of work / rate
+  Resource binding = Resource::latency;          // what takes most of `time`
+  config::Label label = config::Label::derived;  // of the parameter behind the binding resource
+};
+
+// Prices for one GPU and engine. Rates are computed once.
+class DevicePricer {
+ public:
+  DevicePricer(const hardware::Gpu& gpu, const EngineProfile& engine);
+
+  // The price of an operator that stays on its device. Throws core::InvariantError for a collective.
+  [[nodiscard]] Price price(const llm::Operator& op) const;
+  // The price of `work`; `latency` is the time of such a kernel with nothing to do.
+  [[nodiscard]] Price price(const llm::Work& work, core::Duration latency) const;
+
+ private:
+  struct Rate {
+    std::int64_t per_second = 1;
+    config::Label label = config::Label::derived;
+  };
+  std::array<Rate, llm::kNumberFormats> tensor_{};
+  Rate vector_;
+  Rate hbm_;
+  core::Duration kernel_overhead_;
+  core::Duration small_kernel_;
+};
+
+// Rows that travel in one dispatch (or back in one combine), of the slowest rank.
+struct ExchangeLoad {
+  std::int64_t group_tokens = 0;   // of all ranks of the group
+  std::int64_t sent_rows = 0;      // (token, expert) rows that one rank sends
+  std::int64_t received_rows = 0;  // rows that the busiest rank receives
+};
+
+// Prices of collectives over one group of devices.
+class CollectivePricer {
+ public:
+  CollectivePricer(hardware::GroupProfile profile, const EngineProfile& engine);
+
+  // bytes: the whole tensor, as in llm::AllReduce. One-shot below the engine's limit, else reduction in the
+  // switch where there is one, else ring; over several domains: reduce-scatter inside, ring across,
+  // all-gather inside.
+  [[nodiscard]] Price all_reduce(std::int64_t bytes) const;
+  [[nodiscard]] Price all_gather(std::int64_t bytes) const;
+  [[nodiscard]] Price reduce_scatter(std::int64_t bytes) const;
+  // Dispatch or combine of rows of bytes_per_row. With per-expert messages each (token, expert) row travels
+  // once; rows are spread evenly over the ranks of the group, so the share that leaves the device and the
+  // domain follows from the group's shape. With all-gather + reduce-scatter each token travels to every rank.
+  [[nodiscard]] Price exchange(const ExchangeLoad& load, std::int64_t bytes_per_row, bool combine) const;
+
+ private:
+  [[nodiscard]] Price make(core::Duration latency, double scale_up_bytes, double network_bytes) const;
+  hardware::GroupProfile profile_;
+  std::int64_t largest_domain_ = 1;
+  std::int64_t smallest_domain_ = 1;
+  std::int64_t scale_up_rate_ = 1;  // bytes per second
+  std::int64_t network_rate_ = 1;
+  config::Label scale_up_label_ = config::Label::derived;
+  config::Label network_label_ = config::Label::derived;
+  core::Duration latency_;
+  core::Duration exchange_latency_;
+  std::int64_t one_shot_limit_ = 0;
+  AllToAll all_to_all_ = AllToAll::all_gather_reduce_scatter;
+};
+
+}  // namespace moesim::cost

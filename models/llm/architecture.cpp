@@ -1,0 +1,140 @@
+#include "models/llm/architecture.hpp"
+
+#include <optional>
+
+namespace moesim::llm {
+
+namespace {
+
+void check_grouped_query(const GroupedQueryAttention& attention, config::Problems& problems) {
+  if (attention.query_heads % attention.kv_heads != 0) {
+    problems.error("/kv_heads", "query_heads (" + std::to_string(attention.query_heads) +
+                                    ") must be a multiple of kv_heads (" +
+                                    std::to_string(attention.kv_heads) +
+                                    "): each KV head serves the same number of query heads");
+  }
+}
+
+void check_latent(const LatentAttention& attention, config::Problems& problems) {
+  if (attention.rope_head_dim % 2 != 0) {
+    problems.error("/rope_head_dim", "the rotation works on pairs, so rope_head_dim must be even, not " +
+                                         std::to_string(attention.rope_head_dim));
+  }
+}
+
+void check_moe(const MoeFfn& moe, config::Problems& problems) {
+  if (moe.top_k > moe.experts) {
+    problems.error("/top_k", "top_k (" + std::to_string(moe.top_k) + ") is larger than experts (" +
+                                 std::to_string(moe.experts) + ")");
+  }
+  if ((moe.shared_experts == 0) != (moe.shared_width == 0)) {
+    problems.error("/shared_width", "shared_experts (" + std::to_string(moe.shared_experts) +
+                                        ") and shared_width (" + std::to_string(moe.shared_width) +
+                                        ") must both be given or both be 0");
+  }
+}
+
+void check_architecture(const Architecture& architecture, config::Problems& problems) {
+  // A step sums the attention of its sequences once for all layers, in the form that is cheaper for this
+  // shape.
+  std::optional<LatentAttention> first;
+  for (std::size_t i = 0; i < architecture.layers.size(); ++i) {
+    const auto* latent = std::get_if<LatentAttention>(&architecture.layers[i].attention);
+    if (latent == nullptr) continue;
+    if (first && *first != *latent) {
+      problems.error("/layers/" + std::to_string(i) + "/attention",
+                     "all layers with latent attention must have the same dimensions");
+    }
+    first = *latent;
+  }
+}
+
+}  // namespace
+
+std::int64_t Architecture::layer_count() const {
+  std::int64_t count = 0;
+  for (const LayerGroup& group : layers) count += group.count;
+  return count;
+}
+
+const config::Record<GroupedQueryAttention>& record_of(config::Type<GroupedQueryAttention>) {
+  using A = GroupedQueryAttention;
+  const auto positive = config::at_least(1);
+  static const auto record =
+      config::Record<A>("grouped_query_attention", "Multi-head, grouped-query or multi-query attention")
+          .required("query_heads", &A::query_heads, "Query heads", positive)
+          .required("kv_heads", &A::kv_heads, "Key and value heads", positive)
+          .required("head_dim", &A::head_dim, "Width of one head", positive)
+          .optional("query_key_norm", &A::query_key_norm, "RMSNorm over each head of q and k")
+          .optional("qkv_bias", &A::qkv_bias, "Biases on the q, k and v projections")
+          .optional("output_bias", &A::output_bias, "Bias on the output projection")
+          .check(check_grouped_query);
+  return record;
+}
+
+const config::Record<LatentAttention>& record_of(config::Type<LatentAttention>) {
+  using A = LatentAttention;
+  const auto positive = config::at_least(1);
+  static const auto record =
+      config::Record<A>("latent_attention", "Multi-head latent attention (MLA)")
+          .required("heads", &A::heads, "Heads", positive)
+          .optional("q_lora_rank", &A::q_lora_rank, "Rank of the query projection; 0 for a full projection",
+                    config::at_least(0))
+          .required("kv_lora_rank", &A::kv_lora_rank, "Width of the cached latent row", positive)
+          .required("rope_head_dim", &A::rope_head_dim, "Width of the rotated part of a key", positive)
+          .required("nope_head_dim", &A::nope_head_dim, "Width of the unrotated part of a key", positive)
+          .required("v_head_dim", &A::v_head_dim, "Width of a value", positive)
+          .check(check_latent);
+  return record;
+}
+
+const config::Record<DenseFfn>& record_of(config::Type<DenseFfn>) {
+  static const auto record =
+      config::Record<DenseFfn>("dense_ffn", "Gated feed-forward layer (SwiGLU)")
+          .required("width", &DenseFfn::width, "Width between the projections", config::at_least(1));
+  return record;
+}
+
+const config::Record<MoeFfn>& record_of(config::Type<MoeFfn>) {
+  const auto positive = config::at_least(1);
+  static const auto record =
+      config::Record<MoeFfn>("moe_ffn", "Mixture of gated experts (SwiGLU)")
+          .required("experts", &MoeFfn::experts, "Routed experts", positive)
+          .required("top_k", &MoeFfn::top_k, "Routed experts per token", positive)
+          .required("expert_width", &MoeFfn::expert_width, "Width of one routed expert", positive)
+          .optional("shared_experts", &MoeFfn::shared_experts, "Experts that every token passes",
+                    config::at_least(0))
+          .optional("shared_width", &MoeFfn::shared_width, "Width of one shared expert", config::at_least(0))
+          .optional("router_score_bias", &MoeFfn::router_score_bias,
+                    "A correction per expert that chooses experts but does not weigh them")
+          .check(check_moe);
+  return record;
+}
+
+const config::Record<LayerGroup>& record_of(config::Type<LayerGroup>) {
+  static const auto record =
+      config::Record<LayerGroup>("layer_group", "Equal transformer layers in a row")
+          .required("count", &LayerGroup::count, "Number of layers", config::at_least(1))
+          .required("attention", &LayerGroup::attention, "Attention of each layer")
+          .required("ffn", &LayerGroup::ffn, "Feed-forward part of each layer");
+  return record;
+}
+
+const config::Record<Architecture>& record_of(config::Type<Architecture>) {
+  using A = Architecture;
+  const auto positive = config::at_least(1);
+  static const auto record =
+      config::Record<A>("model", "Shape of a large language model")
+          .required("name", &A::name, "Name as its makers write it", positive)
+          .required("vocab_size", &A::vocab_size, "Rows of the embedding", positive)
+          .required("hidden_size", &A::hidden_size, "Width of the residual stream", positive)
+          .optional("tied_embeddings", &A::tied_embeddings, "The output head is the embedding matrix")
+          .required("max_context_tokens", &A::max_context_tokens, "Longest context the model was made for",
+                    positive)
+          .required("layers", &A::layers, "Groups of equal layers, in the order of the network", positive)
+          .required("sources", &A::sources, "Where the numbers come from")
+          .check(check_architecture);
+  return record;
+}
+
+}  // namespace moesim::llm

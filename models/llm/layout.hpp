@@ -1,0 +1,63 @@
+// How one replica's ranks share a model.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "models/llm/architecture.hpp"
+
+namespace moesim::llm {
+
+// Degrees of parallelism. Rank r of a replica is tensor rank r % tp of attention data-parallel rank r / tp.
+// Experts are spread over all tp x dp ranks: rank r holds expert shard r / moe_tp(), slice r % moe_tp() of
+// each expert.
+struct Layout {
+  std::int64_t tp = 1;  // tensor parallel ranks that share one token's attention
+  std::int64_t dp = 1;  // attention data parallel ranks: each has its own tokens and KV cache
+  std::int64_t ep = 1;  // expert shards; divides tp * dp
+  std::int64_t pp = 1;  // pipeline stages; only 1 is supported
+
+  [[nodiscard]] std::int64_t ranks() const { return tp * dp * pp; }
+  // Ranks over which each expert is cut.
+  [[nodiscard]] std::int64_t moe_tp() const { return tp * dp / ep; }
+  bool operator==(const Layout&) const = default;
+};
+
+// The groups of ranks that communicate.
+enum class Group : std::uint8_t {
+  tensor,  // the tp ranks of one data-parallel rank
+  data,    // the dp ranks with the same tensor rank
+  expert,  // the ep ranks with the same slice of their experts; all tp x dp ranks where dispatch is used
+};
+
+// Ranks in the group: tp, dp or ep.
+[[nodiscard]] std::int64_t group_size(const Layout& layout, Group group);
+
+// How the tokens of an MoE layer reach their experts.
+enum class MoeExchange : std::uint8_t {
+  all_reduce,  // dp = 1: every rank has all tokens; the layer's all-reduce adds up experts and slices
+  dispatch,    // dp > 1 and whole experts: all-to-all dispatch and combine over the expert group
+  // dp > 1 and cut experts: all-gather of the tokens over the data group, reduce-scatter over it afterwards,
+  // then an all-reduce over the tensor group (the rule of SGLang without an all-to-all backend).
+  gather_scatter,
+};
+[[nodiscard]] MoeExchange moe_exchange(const Layout& layout);
+
+// KV heads of a grouped-query layer on one rank: heads are copied when tp passes their number.
+[[nodiscard]] std::int64_t kv_heads_per_rank(const GroupedQueryAttention& attention, std::int64_t tp);
+
+// Ranks over which the shared experts are cut: tp with all_reduce, 1 (a full copy per rank, which works on
+// the rank's own part of the tokens) with dispatch, tp * dp with gather_scatter.
+[[nodiscard]] std::int64_t shared_expert_shards(const Layout& layout);
+
+// Vocabulary as stored: rounded up to a multiple of 64 and of tp (vLLM vocab_parallel_embedding.py pads to
+// 64).
+[[nodiscard]] std::int64_t padded_vocab(const Architecture& architecture, const Layout& layout);
+
+// Why the layout cannot hold the model: one sentence per failing equation, with its numbers; empty if it is
+// legal.
+[[nodiscard]] std::vector<std::string> layout_problems(const Architecture& architecture,
+                                                       const Layout& layout);
+
+}  // namespace moesim::llm

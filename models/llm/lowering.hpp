@@ -1,0 +1,63 @@
+// From a batch to the operators of one rank.
+//
+// Rules (tp, dp, ep as in Layout; T = tokens of the data-parallel rank):
+//  - Embedding and head are split over tp by vocabulary: an all-reduce follows the look-up, an all-gather of
+//  the
+//    logits precedes sampling. Each data-parallel rank has its own copy (vLLM's rule).
+//  - Attention projections are split by heads over tp, the output by rows; an all-reduce over the tensor
+//  group
+//    follows. Copied work: k and v projections when tp passes the KV heads, the down projections of latent
+//    attention.
+//  - Dense FFN layers are split over tp inside the data-parallel rank and end in an all-reduce; data-parallel
+//  ranks
+//    hold copies and work on their own tokens.
+//  - MoE layers follow moe_exchange(): with all_reduce each rank routes all T tokens and computes its experts
+//  or
+//    slices; with dispatch each rank routes and dispatches ceil(T / tp) tokens (and its shared experts work
+//    on those), and an all-gather over the tensor group follows combine; with gather_scatter each rank routes
+//    the tokens of all data-parallel ranks.
+//  - The residual add is fused into the next norm; the first norm is charged one and the last is not, so that
+//  the
+//    sum is right and all layers of a group are equal.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "models/llm/architecture.hpp"
+#include "models/llm/batch.hpp"
+#include "models/llm/formats.hpp"
+#include "models/llm/layout.hpp"
+#include "models/llm/operator.hpp"
+
+namespace moesim::llm {
+
+// The operators of each of `count` equal layers, in order.
+struct LayerOperators {
+  std::size_t group = 0;  // index into Architecture::layers
+  std::int64_t count = 0;
+  std::vector<Operator> operators;
+};
+
+// A step of one rank: embedding, then each layer group `count` times, then head.
+struct StepOperators {
+  std::vector<Operator> embedding;
+  std::vector<LayerOperators> layers;
+  std::vector<Operator> head;
+};
+
+// Fills `out` with the operators of one rank for `batch`; reuses its memory. All ranks of a data-parallel
+// rank get the same operators except for rows_by_expert, which stay empty (see set_expert_rows).
+// `group_tokens` are the tokens of all data-parallel ranks in this step (batch.tokens when dp = 1); only
+// gather_scatter depends on it. The layout must be legal. Throws core::InvariantError for an empty batch or
+// group_tokens < batch.tokens.
+void lower(const Architecture& architecture, const Layout& layout, const Formats& formats,
+           const RankBatch& batch, std::int64_t group_tokens, StepOperators& out);
+
+// Points every grouped operator of a layer at the rows of the rank's experts (one entry per expert on the
+// rank).
+void set_expert_rows(std::span<Operator> operators, std::span<const std::int64_t> rows_by_expert);
+
+}  // namespace moesim::llm

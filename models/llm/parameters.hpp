@@ -1,0 +1,40 @@
+// How many parameters a model has.
+#pragma once
+
+#include <cstdint>
+
+#include "models/llm/architecture.hpp"
+
+namespace moesim::llm {
+
+// One number per kind of weight: parameters, or bytes.
+struct ByCategory {
+  std::int64_t embedding = 0;
+  std::int64_t attention = 0;  // projections and their biases
+  std::int64_t dense_ffn = 0;
+  std::int64_t routed_experts = 0;
+  std::int64_t shared_experts = 0;
+  std::int64_t router = 0;  // with the score bias
+  std::int64_t norms = 0;   // layer norms, norms inside attention, final norm
+  std::int64_t head = 0;    // 0 when tied to the embedding
+
+  [[nodiscard]] std::int64_t total() const {
+    return embedding + attention + dense_ffn + routed_experts + shared_experts + router + norms + head;
+  }
+  bool operator==(const ByCategory&) const = default;
+};
+
+struct Parameters {
+  ByCategory by_category;
+  std::int64_t total = 0;
+  std::int64_t active = 0;  // used for one token: top_k of the routed experts, and both embedding matrices
+  // Without the input embedding, of which a token reads one row. DeepSeek-V3: 36.63 B; its makers
+  // publish 36.7 B.
+  std::int64_t active_without_input_embedding = 0;
+  std::int64_t active_without_embeddings = 0;  // without input embedding and output head
+};
+
+// Exact counts; multi-token-prediction layers are not part of an Architecture and not counted.
+[[nodiscard]] Parameters count_parameters(const Architecture& architecture);
+
+}  // namespace moesim::llm

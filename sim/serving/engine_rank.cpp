@@ -1,0 +1,154 @@
+#include "sim/serving/engine_rank.hpp"
+
+#include <algorithm>
+
+#include "sim/core/check.hpp"
+
+namespace moesim::serving {
+
+bool KvPool::take(std::int64_t count) {
+  if (count > free()) return false;
+  used_ += count;
+  allocated_ += count;
+  peak_ = std::max(peak_, used_);
+  return true;
+}
+
+void KvPool::give_back(std::int64_t count) {
+  core::check(count >= 0 && count <= used_, "more KV blocks are given back than were taken");
+  used_ -= count;
+  released_ += count;
+}
+
+// Takes the blocks that the sequence needs to hold its computed and `tokens` more.
+bool EngineRank::grow(Sequence& sequence, std::int64_t tokens) {
+  const std::int64_t missing = blocks_for(sequence.computed + tokens) - sequence.blocks;
+  if (missing <= 0) return true;
+  if (!kv_.take(missing)) return false;
+  sequence.blocks += missing;
+  return true;
+}
+
+void EngineRank::preempt_last() {
+  Sequence victim = running_.back();
+  running_.pop_back();
+  kv_.give_back(victim.blocks);
+  budget_ += victim.scheduled;
+  tokens_lost_ += victim.computed;
+  ++preemptions_;
+  preempted_.push_back(victim.request);
+  victim.blocks = 0;
+  victim.computed = 0;
+  victim.scheduled = 0;
+  waiting_.push_front(victim);
+}
+
+void EngineRank::schedule_running(bool prefills_only) {
+  for (std::size_t i = 0; i < running_.size() && budget_ > 0; ++i) {
+    Sequence& sequence = running_[i];
+    if (sequence.scheduled > 0 || (prefills_only && sequence.decodes())) continue;
+    const std::int64_t tokens = std::min(sequence.tokens() - sequence.computed, budget_);
+    bool grown = grow(sequence, tokens);
+    while (!grown) {
+      const bool itself = i + 1 == running_.size();
+      preempt_last();
+      if (itself) return;
+      grown = grow(running_[i], tokens);
+    }
+    running_[i].scheduled = tokens;
+    budget_ -= tokens;
+  }
+}
+
+void EngineRank::schedule_waiting() {
+  while (!waiting_.empty() && budget_ > 0 && running() < rules_.max_num_seqs) {
+    Sequence sequence = waiting_.front();
+    const std::int64_t whole = sequence.tokens();
+    const std::int64_t tokens = std::min(whole, budget_);
+    if (!rules_.chunked_prefill && tokens < whole) return;
+    if (rules_.reserve_full_prompt && blocks_for(whole) > kv_.free()) return;
+    if (!grow(sequence, tokens)) return;
+    sequence.scheduled = tokens;
+    budget_ -= tokens;
+    admitted_.push_back(sequence.request);
+    waiting_.pop_front();
+    running_.push_back(sequence);
+  }
+}
+
+bool EngineRank::prefill_possible() const {
+  if (std::any_of(running_.begin(), running_.end(), [](const Sequence& s) { return !s.decodes(); }))
+    return true;
+  if (waiting_.empty() || running() >= rules_.max_num_seqs) return false;
+  const std::int64_t whole = waiting_.front().tokens();
+  const std::int64_t first =
+      rules_.reserve_full_prompt ? whole : std::min(whole, rules_.max_num_batched_tokens);
+  return blocks_for(first) <= kv_.free();
+}
+
+std::int64_t EngineRank::schedule(const llm::BatchRule& rule, llm::RankBatch& batch) {
+  budget_ = rules_.max_num_batched_tokens;
+  preempted_.clear();
+  admitted_.clear();
+  bool prefills_only = !rules_.mixed_steps && prefill_possible();
+  schedule_running(prefills_only);
+  // The prompts lost their blocks to each other: go on with the decodes.
+  if (prefills_only && !preempted_.empty()) {
+    prefills_only = false;
+    schedule_running(false);
+  }
+  if (preempted_.empty() && (rules_.mixed_steps || prefills_only)) schedule_waiting();
+  batch = {};
+  decodes_only_ = true;
+  step_tokens_ = 0;
+  step_decode_tokens_ = 0;
+  std::int64_t sequences = 0;
+  for (const Sequence& sequence : running_) {
+    if (sequence.scheduled == 0) continue;
+    ++sequences;
+    const bool emits = sequence.computed + sequence.scheduled == sequence.tokens();
+    llm::add_chunk(batch, {sequence.scheduled, sequence.computed, emits}, rule);
+    step_tokens_ += sequence.scheduled;
+    if (sequence.decodes()) {
+      ++step_decode_tokens_;
+    } else {
+      decodes_only_ = false;
+    }
+  }
+  tokens_computed_ += step_tokens_;
+  return sequences;
+}
+
+void EngineRank::finish_step(std::vector<TokenOut>& out) {
+  std::size_t kept = 0;
+  for (Sequence& sequence : running_) {
+    sequence.computed += sequence.scheduled;
+    const bool emits = sequence.scheduled > 0 && sequence.computed == sequence.tokens();
+    sequence.scheduled = 0;
+    if (emits) {
+      ++sequence.generated;
+      const bool last = sequence.generated == sequence.output_tokens;
+      out.push_back({sequence.request, sequence.generated == 1, last});
+      if (last) {
+        kv_.give_back(sequence.blocks);
+        continue;
+      }
+    }
+    running_[kept++] = sequence;
+  }
+  running_.resize(kept);
+}
+
+std::int64_t EngineRank::tokens_in_cache() const {
+  std::int64_t sum = 0;
+  for (const Sequence& sequence : running_) sum += sequence.computed;
+  return sum;
+}
+
+std::int64_t EngineRank::tokens_in_step() const {
+  std::int64_t sum = 0;
+  for (const Sequence& sequence : running_) sum += sequence.scheduled;
+  return sum;
+}
+
+}  // namespace moesim::serving

@@ -1,0 +1,119 @@
+// One data-parallel rank of an engine: its queue, its KV blocks and its continuous batching.
+//
+// First come, first served, as vLLM's V1 scheduler does it (vllm/v1/core/sched/scheduler.py): running
+// sequences first, in the order of admission, then the head of the queue, under one token budget; a sequence
+// that finds no KV block preempts the one admitted last, which loses its blocks and is computed again from
+// the head of the queue.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <vector>
+
+#include "models/llm/batch.hpp"
+#include "sim/core/time.hpp"
+
+namespace moesim::serving {
+
+// Blocks of KV cache of one rank. Counts only: which block holds what does not matter to time or space.
+class KvPool {
+ public:
+  explicit KvPool(std::int64_t blocks) : blocks_(blocks) {}
+  [[nodiscard]] std::int64_t blocks() const { return blocks_; }
+  [[nodiscard]] std::int64_t used() const { return used_; }
+  [[nodiscard]] std::int64_t free() const { return blocks_ - used_; }
+  [[nodiscard]] std::int64_t peak() const { return peak_; }
+  [[nodiscard]] std::int64_t allocated() const { return allocated_; }
+  [[nodiscard]] std::int64_t released() const { return released_; }
+  // False, and nothing taken, if fewer are free.
+  [[nodiscard]] bool take(std::int64_t count);
+  void give_back(std::int64_t count);
+
+ private:
+  std::int64_t blocks_, used_ = 0, peak_ = 0, allocated_ = 0, released_ = 0;
+};
+
+struct RankRules {
+  std::int64_t max_num_batched_tokens = 0;
+  std::int64_t max_num_seqs = 0;
+  std::int64_t block_tokens = 0;
+  bool chunked_prefill = true;
+  bool mixed_steps = true;
+  bool reserve_full_prompt = true;
+};
+
+// What an engine holds for a request.
+struct Sequence {
+  std::int64_t request = 0;  // index of its row in the results
+  std::int64_t input_tokens = 0;
+  std::int64_t output_tokens = 0;
+  std::int64_t generated = 0;
+  std::int64_t computed = 0;  // tokens whose KV is in the cache
+  std::int64_t blocks = 0;
+  std::int64_t scheduled = 0;  // tokens of it in the running step
+
+  [[nodiscard]] std::int64_t tokens() const { return input_tokens + generated; }
+  [[nodiscard]] bool decodes() const { return tokens() - computed == 1 && generated > 0; }
+};
+
+// What happened to a sequence when a step ended.
+struct TokenOut {
+  std::int64_t request = 0;
+  bool first = false;
+  bool last = false;
+};
+
+class EngineRank {
+ public:
+  EngineRank(const RankRules& rules, std::int64_t kv_blocks) : rules_(rules), kv_(kv_blocks) {}
+
+  void enqueue(const Sequence& sequence) { waiting_.push_back(sequence); }
+
+  // Chooses the next step. Returns the number of sequences in it; `batch` gets their work.
+  std::int64_t schedule(const llm::BatchRule& rule, llm::RankBatch& batch);
+  // Ends the step: tokens come out, finished sequences leave.
+  void finish_step(std::vector<TokenOut>& out);
+
+  [[nodiscard]] std::int64_t waiting() const { return static_cast<std::int64_t>(waiting_.size()); }
+  [[nodiscard]] std::int64_t running() const { return static_cast<std::int64_t>(running_.size()); }
+  [[nodiscard]] bool has_work() const { return !waiting_.empty() || !running_.empty(); }
+  [[nodiscard]] const KvPool& kv() const { return kv_; }
+  // Of the step chosen last.
+  [[nodiscard]] bool decodes_only() const { return decodes_only_; }
+  [[nodiscard]] std::int64_t step_tokens() const { return step_tokens_; }
+  [[nodiscard]] std::int64_t step_decode_tokens() const { return step_decode_tokens_; }
+  [[nodiscard]] std::int64_t preemptions() const { return preemptions_; }
+  [[nodiscard]] std::int64_t tokens_computed() const { return tokens_computed_; }
+  [[nodiscard]] std::int64_t tokens_lost() const { return tokens_lost_; }  // computed, then preempted
+  // Tokens whose KV is in the cache now, and those of the running step.
+  [[nodiscard]] std::int64_t tokens_in_cache() const;
+  [[nodiscard]] std::int64_t tokens_in_step() const;
+  // Requests that were preempted, or first put into a batch, by the last schedule().
+  [[nodiscard]] const std::vector<std::int64_t>& preempted() const { return preempted_; }
+  [[nodiscard]] const std::vector<std::int64_t>& admitted() const { return admitted_; }
+
+  // Most tokens that a sequence may ever have here.
+  [[nodiscard]] std::int64_t capacity_tokens() const { return kv_.blocks() * rules_.block_tokens; }
+
+ private:
+  [[nodiscard]] std::int64_t blocks_for(std::int64_t tokens) const {
+    return (tokens + rules_.block_tokens - 1) / rules_.block_tokens;
+  }
+  void schedule_running(bool prefills_only);
+  void schedule_waiting();
+  [[nodiscard]] bool grow(Sequence& sequence, std::int64_t tokens);
+  void preempt_last();
+  [[nodiscard]] bool prefill_possible() const;
+
+  RankRules rules_;
+  KvPool kv_;
+  std::deque<Sequence> waiting_;
+  std::vector<Sequence> running_;  // in the order of admission
+  std::int64_t budget_ = 0;
+  bool decodes_only_ = false;
+  std::int64_t step_tokens_ = 0, step_decode_tokens_ = 0;
+  std::int64_t preemptions_ = 0, tokens_computed_ = 0, tokens_lost_ = 0;
+  std::vector<std::int64_t> preempted_, admitted_;
+};
+
+}  // namespace moesim::serving

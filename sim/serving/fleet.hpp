@@ -1,0 +1,40 @@
+// The replicas of a scenario and the balancer in front of them.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "sim/serving/replica.hpp"
+#include "sim/serving/scenario.hpp"
+#include "sim/serving/simulate.hpp"
+
+namespace moesim::serving {
+
+struct FleetMember {
+  Replica replica;
+  std::size_t pool = 0;              // index in the order of the scenario's pools
+  std::int64_t tp = 1;               // devices that hold each KV block
+  std::int64_t block_bytes = 0;      // of one KV block on one device
+  std::int64_t capacity_tokens = 0;  // most tokens a sequence can have
+};
+
+class Fleet {
+ public:
+  // Places the replicas on the cluster's devices in order: pool after pool, replica after replica.
+  // Throws InfeasibleError when a model does not fit.
+  Fleet(const Scenario& scenario, const std::vector<MemoryBudget>& budgets, execution::StepOptions options);
+
+  // The replica that takes the next request.
+  [[nodiscard]] std::size_t choose();
+  [[nodiscard]] std::vector<FleetMember>& members() { return members_; }
+  [[nodiscard]] const std::vector<FleetMember>& members() const { return members_; }
+  [[nodiscard]] std::int64_t gpus() const { return gpus_; }
+
+ private:
+  Balancer balancer_;
+  std::vector<FleetMember> members_;
+  std::size_t next_ = 0;
+  std::int64_t gpus_ = 0;
+};
+
+}  // namespace moesim::serving

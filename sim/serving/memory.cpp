@@ -1,0 +1,103 @@
+#include "sim/serving/memory.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "models/llm/memory.hpp"
+#include "sim/serving/simulate.hpp"
+
+namespace moesim::serving {
+
+EffectiveLimits effective_limits(const Scenario& scenario) {
+  const cost::EngineProfile& engine = scenario.deployment.engine;
+  const SchedulerSettings& own = scenario.deployment.scheduler;
+  return {own.max_num_batched_tokens.value_or(engine.scheduler.max_num_batched_tokens.value),
+          own.max_num_seqs.value_or(engine.scheduler.max_num_seqs.value),
+          scenario.kv.block_tokens.value_or(engine.kv.block_tokens.value)};
+}
+
+namespace {
+
+// Groups of more than one rank that a rank belongs to: tensor, data and expert communicators.
+std::int64_t communicators(const llm::Layout& layout) {
+  return (layout.tp > 1 ? 1 : 0) + (layout.dp > 1 ? 1 : 0) + (layout.ep > 1 && layout.dp > 1 ? 1 : 0);
+}
+
+}  // namespace
+
+MemoryBudget memory_budget(const Scenario& scenario, const std::string& name, const Pool& pool) {
+  const cost::EngineProfile& engine = scenario.deployment.engine;
+  const llm::Layout layout = pool.layout();
+  const llm::Formats& formats = scenario.deployment.formats;
+  const EffectiveLimits limits = effective_limits(scenario);
+  MemoryBudget budget;
+  budget.pool = name;
+  budget.devices = pool.replicas * layout.ranks();
+  budget.total = scenario.cluster.node.gpu.hbm.usable_capacity.value;
+  budget.weights = {llm::weight_bytes_per_rank(scenario.model, layout, formats).total()};
+  const llm::StepShape largest{limits.max_num_batched_tokens,
+                               std::min(limits.max_num_seqs, limits.max_num_batched_tokens)};
+  budget.activations = {llm::activation_peak_bytes(scenario.model, layout, formats, largest)};
+  if (engine.comm.all_to_all == cost::AllToAll::per_expert_messages) {
+    const auto buffers =
+        llm::exchange_buffers(scenario.model, layout, formats,
+                              std::min(engine.comm.exchange_tokens.value, limits.max_num_batched_tokens));
+    budget.exchange_buffers = {buffers.dispatch_bytes + buffers.combine_bytes};
+  }
+  budget.communicators = engine.memory.per_communicator.value * communicators(layout);
+  budget.graphs = engine.graphs.decode_sizes.empty() ? core::Bytes{} : engine.memory.graphs.value;
+  budget.runtime = engine.memory.runtime.value;
+  const core::Bytes used = budget.weights + budget.activations + budget.exchange_buffers +
+                           budget.communicators + budget.graphs + budget.runtime;
+  const double fraction = scenario.memory.utilization.value_or(engine.kv.fraction.value);
+  const auto share = [&](core::Bytes bytes) {
+    return core::Bytes{static_cast<std::int64_t>(std::floor(bytes.as_double() * fraction))};
+  };
+  if (scenario.memory.rule.value_or(engine.kv.budget_rule) == cost::BudgetRule::total_times_fraction) {
+    budget.reserved = budget.total - share(budget.total);
+  } else {
+    const core::Bytes free = std::max(core::Bytes{}, budget.total - used);
+    budget.reserved = free - share(free);
+  }
+  budget.kv_budget = budget.total - used - budget.reserved;
+  budget.kv_block_tokens = limits.kv_block_tokens;
+  budget.kv_bytes_per_token = llm::kv_bytes_per_token_per_rank(scenario.model, layout, formats.kv);
+  const std::int64_t block_bytes = limits.kv_block_tokens * budget.kv_bytes_per_token;
+  if (budget.kv_budget.value > 0 && block_bytes > 0) budget.kv_blocks = budget.kv_budget.value / block_bytes;
+  return budget;
+}
+
+std::string fitting_layout(const Scenario& scenario, const std::string& name, const Pool& pool) {
+  const std::int64_t devices = hardware::device_count(scenario.cluster);
+  const auto fits = [&](const Pool& candidate) {
+    return llm::layout_problems(scenario.model, candidate.layout()).empty() &&
+           memory_budget(scenario, name, candidate).kv_blocks > 0;
+  };
+  for (std::int64_t factor = 2; factor <= 1024; factor *= 2) {
+    Pool wider = pool;
+    wider.tp *= factor;
+    wider.ep = pool.ep > 1 ? pool.ep * factor : 1;
+    Pool spread = pool;
+    spread.dp_attention *= factor;
+    spread.ep *= factor;
+    const auto describe = [&](const Pool& p) {
+      const std::int64_t gpus = p.replicas * p.layout().ranks();
+      return fmt::format("tp {}, dp_attention {}, ep {} fits: {} GPUs{}", p.tp, p.dp_attention, p.ep, gpus,
+                         gpus > devices ? fmt::format(" (the cluster has {})", devices) : "");
+    };
+    if (fits(wider)) return describe(wider);
+    if (fits(spread)) return describe(spread);
+  }
+  return "no larger tp, dp_attention or ep makes room: use smaller number formats or a GPU with more memory";
+}
+
+std::vector<MemoryBudget> memory_budgets(const Scenario& scenario) {
+  std::vector<MemoryBudget> budgets;
+  for (const auto& [name, pool] : scenario.deployment.pools)
+    budgets.push_back(memory_budget(scenario, name, pool));
+  return budgets;
+}
+
+}  // namespace moesim::serving

@@ -1,0 +1,26 @@
+// The division of a device's memory in one pool.
+#pragma once
+
+#include <string>
+
+#include "sim/serving/results.hpp"
+#include "sim/serving/scenario.hpp"
+
+namespace moesim::serving {
+
+// Token budget, sequence limit and KV block size that hold for a scenario: its own or the engine's.
+struct EffectiveLimits {
+  std::int64_t max_num_batched_tokens = 0;
+  std::int64_t max_num_seqs = 0;
+  std::int64_t kv_block_tokens = 0;
+};
+[[nodiscard]] EffectiveLimits effective_limits(const Scenario& scenario);
+
+// The budget of one device of a pool. kv_budget is negative and kv_blocks 0 when the model does not fit.
+[[nodiscard]] MemoryBudget memory_budget(const Scenario& scenario, const std::string& name, const Pool& pool);
+
+// What to change when a pool has no room for KV: the smallest legal tp, ep or dp_attention that makes room,
+// or why there is none.
+[[nodiscard]] std::string fitting_layout(const Scenario& scenario, const std::string& name, const Pool& pool);
+
+}  // namespace moesim::serving

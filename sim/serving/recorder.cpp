@@ -1,0 +1,88 @@
+#include "sim/serving/recorder.hpp"
+
+#include <algorithm>
+
+#include "sim/core/check.hpp"
+
+namespace moesim::serving {
+
+void Recorder::Integrals::add(const SystemState& state, core::Duration time) {
+  running += core::Int128{state.running} * time.ps;
+  waiting += core::Int128{state.waiting} * time.ps;
+  kv_bytes += core::Int128{state.kv_bytes} * time.ps;
+  busy += core::Int128{state.busy_replicas} * time.ps;
+}
+
+void Recorder::Integrals::add(const Integrals& other) {
+  running += other.running;
+  waiting += other.waiting;
+  kv_bytes += other.kv_bytes;
+  busy += other.busy;
+}
+
+void Recorder::join_neighbours() {
+  length_ = length_ * 2;
+  std::vector<Interval> joined((intervals_.size() + 1) / 2);
+  for (std::size_t i = 0; i < intervals_.size(); ++i) {
+    Interval& into = joined[i / 2];
+    const Interval& from = intervals_[i];
+    into.integrals.add(from.integrals);
+    into.counts.arrivals += from.counts.arrivals;
+    into.counts.finished += from.counts.finished;
+    into.counts.prefill_tokens += from.counts.prefill_tokens;
+    into.counts.decode_tokens += from.counts.decode_tokens;
+    into.counts.steps += from.counts.steps;
+    into.counts.preemptions += from.counts.preemptions;
+  }
+  intervals_ = std::move(joined);
+}
+
+Recorder::Interval& Recorder::interval_at(core::Time time) {
+  auto index = static_cast<std::size_t>(time.ps / length_.ps);
+  while (index >= kMaxRows) {
+    join_neighbours();
+    index = static_cast<std::size_t>(time.ps / length_.ps);
+  }
+  if (index >= intervals_.size()) intervals_.resize(index + 1);
+  return intervals_[index];
+}
+
+void Recorder::advance(core::Time now, const SystemState& held) {
+  core::check(now >= now_, "the recorder goes back in time");
+  while (now_ < now) {
+    Interval& interval = interval_at(now_);
+    const core::Time end{(now_.ps / length_.ps + 1) * length_.ps};
+    const core::Duration piece = std::min(now, end) - now_;
+    interval.integrals.add(held, piece);
+    total_.add(held, piece);
+    now_ += piece;
+  }
+}
+
+void Recorder::count_step(std::int64_t prefill_tokens, std::int64_t decode_tokens) {
+  TimeseriesRow& row = at_end();
+  ++row.steps;
+  row.prefill_tokens += prefill_tokens;
+  row.decode_tokens += decode_tokens;
+}
+
+std::vector<TimeseriesRow> Recorder::rows() const {
+  std::vector<TimeseriesRow> rows;
+  for (std::size_t i = 0; i < intervals_.size(); ++i) {
+    TimeseriesRow row = intervals_[i].counts;
+    row.begin = {static_cast<std::int64_t>(i) * length_.ps};
+    row.end = std::min(core::Time{row.begin.ps + length_.ps}, std::max(now_, row.begin));
+    const auto length = static_cast<double>((row.end - row.begin).ps);
+    if (length > 0) {
+      const Integrals& sums = intervals_[i].integrals;
+      row.mean_running = static_cast<double>(sums.running) / length;
+      row.mean_waiting = static_cast<double>(sums.waiting) / length;
+      row.mean_kv_bytes = static_cast<double>(sums.kv_bytes) / length;
+      row.busy_fraction = static_cast<double>(sums.busy) / length / static_cast<double>(replicas_);
+    }
+    rows.push_back(row);
+  }
+  return rows;
+}
+
+}  // namespace moesim::serving

@@ -1,0 +1,143 @@
+#include "sim/serving/scenario.hpp"
+
+#include <fmt/format.h>
+
+#include "sim/serving/rules.hpp"
+
+namespace moesim::serving {
+
+const config::Record<Pool>& record_of(config::Type<Pool>) {
+  static const auto record =
+      config::Record<Pool>("pool", "Replicas of one kind; GPUs of a replica = pp x tp x dp_attention")
+          .optional("role", &Pool::role, "What the replicas do")
+          .optional("replicas", &Pool::replicas, "Number of replicas", config::between(1, 65536))
+          .optional("tp", &Pool::tp, "Tensor-parallel ranks", config::between(1, 4096))
+          .optional("pp", &Pool::pp, "Pipeline stages", config::between(1, 1))
+          .optional("ep", &Pool::ep, "Expert-parallel shards; divides tp x dp_attention",
+                    config::between(1, 4096))
+          .optional("dp_attention", &Pool::dp_attention, "Data-parallel attention ranks",
+                    config::between(1, 4096));
+  return record;
+}
+
+const config::Record<SchedulerSettings>& record_of(config::Type<SchedulerSettings>) {
+  using S = SchedulerSettings;
+  static const auto record = config::Record<S>("scheduler", "What differs from the engine's defaults")
+                                 .optional("max_num_batched_tokens", &S::max_num_batched_tokens,
+                                           "Token budget of one step and DP rank", config::between(1, 1e7))
+                                 .optional("max_num_seqs", &S::max_num_seqs, "Running sequences per DP rank",
+                                           config::between(1, 1e6));
+  return record;
+}
+
+const config::Record<Deployment>& record_of(config::Type<Deployment>) {
+  static const auto record =
+      config::Record<Deployment>("deployment", "How the model is served")
+          .required("engine", &Deployment::engine, "The serving engine")
+          .optional("mode", &Deployment::mode, "Where prefill and decode run")
+          .required("pools", &Deployment::pools, "The replicas, by a name of your choice")
+          .optional("formats", &Deployment::formats, "Number formats of weights, activations and KV cache")
+          .optional("scheduler", &Deployment::scheduler, "Scheduler settings")
+          .optional("balancer", &Deployment::balancer, "How requests choose a replica")
+          .check([](const Deployment& deployment, config::Problems& problems) {
+            if (deployment.pools.empty()) problems.error("/pools", "there is no pool of replicas");
+          });
+  return record;
+}
+
+const config::Record<MemorySettings>& record_of(config::Type<MemorySettings>) {
+  static const auto record =
+      config::Record<MemorySettings>("memory", "How much of a device's memory the engine may use")
+          .optional("utilization", &MemorySettings::utilization, "Instead of the engine's fraction",
+                    config::above_up_to(0, 1))
+          .optional("rule", &MemorySettings::rule, "Instead of the engine's rule");
+  return record;
+}
+
+const config::Record<KvSettings>& record_of(config::Type<KvSettings>) {
+  static const auto record = config::Record<KvSettings>("kv", "The KV cache")
+                                 .optional("block_tokens", &KvSettings::block_tokens, "Tokens of one block",
+                                           config::between(1, 65536));
+  return record;
+}
+
+const config::Record<Prices>& record_of(config::Type<Prices>) {
+  static const auto record =
+      config::Record<Prices>("prices", "What things cost")
+          .optional("gpu_hour", &Prices::gpu_hour,
+                    "One GPU for one hour, instead of the GPU file's rental price", config::at_least(0));
+  return record;
+}
+
+namespace {
+
+void check_layouts(const Scenario& scenario, config::Problems& problems) {
+  std::int64_t needed = 0;
+  std::string equation;
+  for (const auto& [name, pool] : scenario.deployment.pools) {
+    const std::string pointer = fmt::format("/deployment/pools/{}", name);
+    for (const std::string& problem : llm::layout_problems(scenario.model, pool.layout())) {
+      problems.error(pointer, problem, "", "illegal_layout");
+    }
+    needed += pool.replicas * pool.layout().ranks();
+    equation +=
+        fmt::format("{}{}: {} replicas x {} tp x {} dp_attention x {} pp", equation.empty() ? "" : "; ", name,
+                    pool.replicas, pool.tp, pool.dp_attention, pool.pp);
+  }
+  const std::int64_t devices = hardware::device_count(scenario.cluster);
+  if (needed > devices) {
+    problems.error("/deployment/pools",
+                   fmt::format("the pools need {} GPUs ({}) but the cluster has {} ({} nodes x {})", needed,
+                               equation, devices, scenario.cluster.nodes, scenario.cluster.node.gpus),
+                   "", "too_few_gpus");
+  } else if (needed < devices) {
+    problems.warning(
+        "/deployment/pools",
+        fmt::format("{} of the cluster's {} GPUs are not used and not paid for", devices - needed, devices));
+  }
+}
+
+void check_rules(const std::vector<std::string>& rules, std::string_view pointer,
+                 config::Problems& problems) {
+  for (std::size_t i = 0; i < rules.size(); ++i) {
+    Rule rule;
+    RuleError error;
+    if (!parse_rule(rules[i], rule, error)) {
+      problems.error(fmt::format("{}/{}", pointer, i), error.message, error.suggestion, "bad_rule");
+    }
+  }
+}
+
+void check_scenario(const Scenario& scenario, config::Problems& problems) {
+  check_layouts(scenario, problems);
+  check_rules(scenario.slo, "/slo", problems);
+  check_rules(scenario.expect, "/expect", problems);
+}
+
+}  // namespace
+
+const config::Record<Scenario>& record_of(config::Type<Scenario>) {
+  using S = Scenario;
+  static const auto record =
+      config::Record<S>("scenario", "One run: hardware, model, deployment, load and targets")
+          .required("version", &S::version, "Version of this format", config::between(1, 1))
+          .optional("kind", &S::kind, "What is run")
+          .optional("name", &S::name, "A short name, used for output folders")
+          .optional("description", &S::description, "What this scenario is about")
+          .required("cluster", &S::cluster, "The hardware")
+          .required("model", &S::model, "The model")
+          .required("deployment", &S::deployment, "How the model is served")
+          .required("workload", &S::workload, "What arrives")
+          .optional("routing", &S::routing, "How tokens choose experts")
+          .optional("memory", &S::memory, "Memory settings")
+          .optional("kv", &S::kv, "KV cache settings")
+          .optional("slo", &S::slo, "Targets such as \"ttft.p99 <= 1 s\"")
+          .optional("expect", &S::expect, "Facts that `run --expect` checks, in the form of \"slo\"")
+          .optional("prices", &S::prices, "Prices")
+          .optional("fidelity", &S::fidelity, "How a step is simulated")
+          .optional("seed", &S::seed, "Seed of every random draw", config::between(0, 9007199254740992.0))
+          .check(check_scenario);
+  return record;
+}
+
+}  // namespace moesim::serving

@@ -1,0 +1,126 @@
+// The scenario of a serving run: one JSON document, read into values.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "models/cost/engine_profile.hpp"
+#include "models/hardware/cluster.hpp"
+#include "models/llm/architecture.hpp"
+#include "models/llm/formats.hpp"
+#include "models/llm/layout.hpp"
+#include "models/routing/popularity.hpp"
+#include "sim/config/record.hpp"
+#include "workloads/workload.hpp"
+
+namespace moesim::serving {
+
+enum class Kind : std::uint8_t { serving };
+enum class Fidelity : std::uint8_t { step };
+enum class Mode : std::uint8_t { aggregated };  // prefill and decode in the same replicas
+enum class Role : std::uint8_t { mixed };
+enum class Balancer : std::uint8_t { round_robin, least_loaded };
+
+// Replicas of one kind.
+struct Pool {
+  Role role = Role::mixed;
+  std::int64_t replicas = 1;
+  std::int64_t tp = 1;
+  std::int64_t pp = 1;
+  std::int64_t ep = 1;
+  std::int64_t dp_attention = 1;
+
+  [[nodiscard]] llm::Layout layout() const { return {tp, dp_attention, ep, pp}; }
+};
+
+// What a scenario may change of the engine's scheduler.
+struct SchedulerSettings {
+  std::optional<std::int64_t> max_num_batched_tokens;
+  std::optional<std::int64_t> max_num_seqs;
+};
+
+struct Deployment {
+  cost::EngineProfile engine;
+  Mode mode = Mode::aggregated;
+  std::map<std::string, Pool> pools;
+  llm::Formats formats;
+  SchedulerSettings scheduler;
+  Balancer balancer = Balancer::round_robin;
+};
+
+struct MemorySettings {
+  std::optional<double> utilization;  // instead of the engine's fraction
+  std::optional<cost::BudgetRule> rule;
+};
+
+struct KvSettings {
+  std::optional<std::int64_t> block_tokens;
+};
+
+struct Prices {
+  std::optional<core::Usd> gpu_hour;  // instead of the GPU file's rental price
+};
+
+struct Scenario {
+  std::int64_t version = 1;
+  Kind kind = Kind::serving;
+  std::string name;
+  std::string description;
+  hardware::Cluster cluster;
+  llm::Architecture model;
+  Deployment deployment;
+  workloads::Workload workload;
+  routing::Routing routing;
+  MemorySettings memory;
+  KvSettings kv;
+  std::vector<std::string> slo;     // "ttft.p99 <= 1 s"
+  std::vector<std::string> expect;  // the same form, on any metric of the results
+  Prices prices;
+  Fidelity fidelity = Fidelity::step;
+  std::int64_t seed = 1;
+};
+
+[[nodiscard]] const config::Record<Pool>& record_of(config::Type<Pool>);
+[[nodiscard]] const config::Record<SchedulerSettings>& record_of(config::Type<SchedulerSettings>);
+[[nodiscard]] const config::Record<Deployment>& record_of(config::Type<Deployment>);
+[[nodiscard]] const config::Record<MemorySettings>& record_of(config::Type<MemorySettings>);
+[[nodiscard]] const config::Record<KvSettings>& record_of(config::Type<KvSettings>);
+[[nodiscard]] const config::Record<Prices>& record_of(config::Type<Prices>);
+[[nodiscard]] const config::Record<Scenario>& record_of(config::Type<Scenario>);
+
+}  // namespace moesim::serving
+
+namespace moesim::config {
+
+template <>
+struct EnumNames<serving::Kind> {
+  static constexpr EnumName<serving::Kind> table[] = {
+      {serving::Kind::serving, "serving", "requests on a cluster"}};
+};
+template <>
+struct EnumNames<serving::Fidelity> {
+  static constexpr EnumName<serving::Fidelity> table[] = {
+      {serving::Fidelity::step, "step", "the time of a step is summed from operator times; no contention"}};
+};
+template <>
+struct EnumNames<serving::Mode> {
+  static constexpr EnumName<serving::Mode> table[] = {
+      {serving::Mode::aggregated, "aggregated", "prefill and decode in the same replicas"}};
+};
+template <>
+struct EnumNames<serving::Role> {
+  static constexpr EnumName<serving::Role> table[] = {{serving::Role::mixed, "mixed", "prefill and decode"}};
+};
+template <>
+struct EnumNames<serving::Balancer> {
+  static constexpr EnumName<serving::Balancer> table[] = {
+      {serving::Balancer::round_robin, "round-robin", "each replica in turn"},
+      {serving::Balancer::least_loaded, "least-loaded",
+       "the replica with the least 4 x waiting + running (vLLM)"}};
+};
+
+}  // namespace moesim::config

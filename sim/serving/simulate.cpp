@@ -1,0 +1,332 @@
+#include "sim/serving/simulate.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "sim/core/simulation.hpp"
+#include "sim/serving/fleet.hpp"
+#include "sim/serving/memory.hpp"
+#include "sim/serving/recorder.hpp"
+#include "sim/serving/summary.hpp"
+#include "workloads/source.hpp"
+
+namespace moesim::serving {
+
+namespace {
+
+using core::Duration;
+using core::Phase;
+using core::Time;
+using workloads::Request;
+
+enum class Event : std::uint8_t {
+  step_end,  // target: replica
+  enqueue,   // target: slot of the request on its way
+  decide,    // target: replica
+};
+
+// One run. The event loop and the state it changes.
+class Server {
+ public:
+  Server(const Scenario& scenario, const RunOptions& options)
+      : scenario_(&scenario),
+        options_(&options),
+        budgets_(memory_budgets(scenario)),
+        fleet_(scenario, budgets_, options.step),
+        source_(workloads::make_source(scenario.workload, static_cast<std::uint64_t>(scenario.seed),
+                                       {options.scenario_dir, options.data_dir})),
+        recorder_(static_cast<std::int64_t>(fleet_.members().size())),
+        sim_(core::SimulationLimits{options.max_events, core::kEventSequences}),
+        deciding_(fleet_.members().size(), false) {}
+
+  Results run() {
+    pull();
+    const Time end{options_->until ? options_->until->ps : INT64_MAX};
+    RunEnd how = RunEnd::complete;
+    while (true) {
+      const core::RunEnd chunk = run_chunk(end);
+      if (chunk == core::RunEnd::no_more_events) break;
+      if (chunk == core::RunEnd::time_reached) {
+        how = RunEnd::until;
+        break;
+      }
+      if (sim_.executed() >= options_->max_events) {
+        how = RunEnd::event_limit;
+        break;
+      }
+      if (options_->keep_going && !options_->keep_going({sim_.now().seconds(), finished_, sim_.executed()})) {
+        how = RunEnd::interrupted;
+        break;
+      }
+    }
+    return finish(how);
+  }
+
+ private:
+  // A bounded number of events, so that a caller can look at the clock and at signals in between.
+  core::RunEnd run_chunk(Time end) {
+    constexpr int kChunk = 4096;
+    const auto handler = [this](core::EventKey key) { handle(key); };
+    for (int i = 0; i < kChunk; ++i) {
+      if (sim_.pending() == 0) return core::RunEnd::no_more_events;
+      if (!sim_.pending_by(end)) return core::RunEnd::time_reached;
+      if (!sim_.step(handler)) return core::RunEnd::event_limit;
+    }
+    return core::RunEnd::event_limit;
+  }
+
+  void handle(core::EventKey key) {
+    switch (key.kind<Event>()) {
+      case Event::step_end:
+        return end_step(key.target());
+      case Event::enqueue:
+        return enqueue(key.target());
+      case Event::decide:
+        return decide(key.target());
+    }
+  }
+
+  // Brings the recorder up to now with the state that has held so far: first thing in every handler.
+  void record() { recorder_.advance(sim_.now(), state_); }
+
+  void send(const Request& request) {
+    std::uint32_t slot = 0;
+    if (free_slots_.empty()) {
+      slot = static_cast<std::uint32_t>(slots_.size());
+      slots_.emplace_back();
+    } else {
+      slot = free_slots_.back();
+      free_slots_.pop_back();
+    }
+    slots_[slot] = request;
+    sim_.schedule(request.arrival + scenario_->deployment.engine.host.http.value, Phase::arrival,
+                  Event::enqueue, slot);
+  }
+
+  // Takes the next request that needs no completion; one open-loop request is on its way at a time, all
+  // requests of one instant (the burst of a closed loop) together.
+  void pull() {
+    if (open_on_the_way_) return;
+    while (const auto request = source_->next()) {
+      send(*request);
+      if (request->arrival > sim_.now()) {
+        open_on_the_way_ = true;
+        open_request_ = request->id;
+        return;
+      }
+    }
+  }
+
+  RequestRow& row_of(const Request& request) {
+    const auto id = static_cast<std::size_t>(request.id);
+    if (id >= rows_.size()) rows_.resize(id + 1);
+    if (id >= requests_.size()) requests_.resize(id + 1);
+    if (id >= engine_times_.size()) engine_times_.resize(id + 1);
+    RequestRow& row = rows_[id];
+    row.id = request.id;
+    row.warmup = request.warmup;
+    row.session = request.session;
+    row.input_tokens = request.input_tokens;
+    row.output_tokens = request.output_tokens;
+    row.arrival = request.arrival;
+    requests_[id] = request;
+    requests_[id].prefix_blocks.clear();
+    requests_[id].prefix_blocks.shrink_to_fit();
+    return row;
+  }
+
+  // Why a request can never be served by this member, or "".
+  [[nodiscard]] std::string refusal(const Request& request, const FleetMember& member) const {
+    const std::int64_t tokens = request.input_tokens + request.output_tokens;
+    if (tokens > scenario_->model.max_context_tokens) {
+      return fmt::format("{} tokens pass the model's context of {}", tokens,
+                         scenario_->model.max_context_tokens);
+    }
+    if (tokens > member.capacity_tokens) {
+      return fmt::format("{} tokens pass the {} that the KV blocks of a rank hold", tokens,
+                         member.capacity_tokens);
+    }
+    const std::int64_t budget = effective_limits(*scenario_).max_num_batched_tokens;
+    if (!scenario_->deployment.engine.scheduler.chunked_prefill && tokens > budget) {
+      return fmt::format("{} tokens pass the budget of {} tokens a step, and prompts are not cut", tokens,
+                         budget);
+    }
+    return "";
+  }
+
+  void enqueue(std::uint32_t slot) {
+    record();
+    const Request request = std::move(slots_[slot]);
+    free_slots_.push_back(slot);
+    if (open_on_the_way_ && request.id == open_request_) {
+      open_on_the_way_ = false;
+      pull();
+    }
+    RequestRow& row = row_of(request);
+    recorder_.count_arrival();
+    const std::size_t chosen = fleet_.choose();
+    FleetMember& member = fleet_.members()[chosen];
+    row.reason = refusal(request, member);
+    if (!row.reason.empty()) {
+      row.status = RequestStatus::refused;
+      ++finished_;
+      release(request, sim_.now());
+      return;
+    }
+    row.replica = static_cast<std::int64_t>(chosen);
+    const Sequence sequence{request.id, request.input_tokens, request.output_tokens, 0, 0, 0, 0};
+    row.dp_rank = member.replica.enqueue(sequence);
+    engine_times_[static_cast<std::size_t>(request.id)] = {sim_.now(), sim_.now(), Duration{}};
+    ++state_.waiting;
+    wake(chosen);
+  }
+
+  // Tells the source that a request left, and sends what that releases.
+  void release(const Request& request, Time at) {
+    for (const Request& released : source_->on_finished(request, at)) send(released);
+    pull();
+  }
+
+  void wake(std::size_t index) {
+    if (deciding_[index] || fleet_.members()[index].replica.busy()) return;
+    deciding_[index] = true;
+    sim_.schedule(sim_.now(), Phase::decision, Event::decide, static_cast<std::uint32_t>(index));
+  }
+
+  void decide(std::size_t index) {
+    record();
+    deciding_[index] = false;
+    FleetMember& member = fleet_.members()[index];
+    const std::int64_t epoch = sim_.now().ps / scenario_->routing.epoch.ps;
+    const bool started = member.replica.start_step(epoch);
+    std::int64_t preempted = 0;
+    for (const EngineRank& rank : member.replica.ranks()) {
+      for (const std::int64_t id : rank.preempted()) ++rows_[static_cast<std::size_t>(id)].preemptions;
+      for (const std::int64_t id : rank.admitted()) {
+        RequestRow& row = rows_[static_cast<std::size_t>(id)];
+        if (row.scheduled < Time{}) row.scheduled = sim_.now();
+      }
+      preempted += static_cast<std::int64_t>(rank.preempted().size());
+    }
+    recorder_.count_preemptions(preempted);
+    update_state();
+    if (!started) return;
+    ++state_.busy_replicas;
+    ++steps_;
+    step_time_ += member.replica.step_time();
+    const std::int64_t tokens = member.replica.step_tokens();
+    const std::int64_t decodes = member.replica.step_decode_tokens();
+    recorder_.count_step(tokens - decodes, decodes);
+    routed_tokens_[routing::drifts(scenario_->routing.popularity) ? epoch : 0] += tokens;
+    sim_.schedule(sim_.now() + member.replica.step_time().total, Phase::completion, Event::step_end,
+                  static_cast<std::uint32_t>(index));
+  }
+
+  // The sums over replicas after one of them changed.
+  void update_state() {
+    state_.running = 0;
+    state_.waiting = 0;
+    state_.kv_bytes = 0;
+    for (const FleetMember& member : fleet_.members()) {
+      state_.running += member.replica.running();
+      state_.waiting += member.replica.waiting();
+      state_.kv_bytes += member.replica.kv_blocks_used() * member.block_bytes * member.tp;
+    }
+  }
+
+  void end_step(std::size_t index) {
+    record();
+    FleetMember& member = fleet_.members()[index];
+    tokens_out_.clear();
+    member.replica.finish_step(tokens_out_);
+    --state_.busy_replicas;
+    update_state();
+    const Time delivered = sim_.now() + scenario_->deployment.engine.host.http.value;
+    for (const TokenOut& token : tokens_out_) deliver(token, delivered);
+    deciding_[index] = true;
+    sim_.schedule(sim_.now(), Phase::decision, Event::decide, static_cast<std::uint32_t>(index));
+  }
+
+  void deliver(const TokenOut& token, Time delivered) {
+    const auto id = static_cast<std::size_t>(token.request);
+    RequestRow& row = rows_[id];
+    EngineTimes& times = engine_times_[id];
+    ++row.generated_tokens;
+    if (token.first) {
+      row.first_token = delivered;
+    } else {
+      times.longest_gap = std::max(times.longest_gap, sim_.now() - times.last_token);
+    }
+    times.last_token = sim_.now();
+    if (!token.last) return;
+    row.status = RequestStatus::served;
+    row.finished = delivered;
+    residence_ += (sim_.now() - times.enqueued).ps;
+    ++finished_;
+    recorder_.count_finish();
+    release(requests_[id], delivered);
+  }
+
+  Results finish(RunEnd how) {
+    record();
+    Results results;
+    results.end = how;
+    results.gpus = fleet_.gpus();
+    results.order_hash = sim_.order_hash();
+    results.events = sim_.executed();
+    results.steps = steps_;
+    results.step_time = step_time_;
+    results.memory = budgets_;
+    results.requests = std::move(rows_);
+    results.timeseries = recorder_.rows();
+    RunFacts facts;
+    facts.residence_of_served = residence_;
+    facts.scheduled = sim_.scheduled();
+    facts.executed = sim_.executed();
+    facts.cancelled = sim_.cancelled();
+    facts.pending = sim_.pending();
+    facts.routed_tokens = std::move(routed_tokens_);
+    facts.longest_gaps.reserve(engine_times_.size());
+    for (const EngineTimes& times : engine_times_) facts.longest_gaps.push_back(times.longest_gap);
+    summarise(*scenario_, fleet_, recorder_, facts, results);
+    return results;
+  }
+
+  struct EngineTimes {
+    Time enqueued;
+    Time last_token;
+    Duration longest_gap;
+  };
+
+  const Scenario* scenario_;
+  const RunOptions* options_;
+  std::vector<MemoryBudget> budgets_;
+  Fleet fleet_;
+  std::unique_ptr<workloads::RequestSource> source_;
+  Recorder recorder_;
+  core::Simulation<> sim_;
+  SystemState state_;
+  std::vector<bool> deciding_;
+  std::vector<Request> slots_;  // requests between client and engine
+  std::vector<std::uint32_t> free_slots_;
+  bool open_on_the_way_ = false;
+  std::int64_t open_request_ = -1;
+  std::vector<RequestRow> rows_;
+  std::vector<Request> requests_;
+  std::vector<EngineTimes> engine_times_;
+  std::vector<TokenOut> tokens_out_;
+  std::int64_t finished_ = 0, steps_ = 0;
+  core::Int128 residence_ = 0;
+  execution::StepTime step_time_;
+  std::map<std::int64_t, std::int64_t> routed_tokens_;  // by routing epoch
+};
+
+}  // namespace
+
+Results simulate(const Scenario& scenario, const RunOptions& options) {
+  return Server(scenario, options).run();
+}
+
+}  // namespace moesim::serving

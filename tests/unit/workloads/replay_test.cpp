@@ -1,0 +1,192 @@
+// Traces as sources of requests: clock, limits, sessions, paths.
+#include <algorithm>
+#include <set>
+
+#include "tests/unit/workloads/support.hpp"
+#include "workloads/trace_reader.hpp"
+
+using namespace moesim;
+using namespace moesim::workloads;
+using moesim::workloads::testing::all_of;
+using moesim::workloads::testing::problem_of;
+using moesim::workloads::testing::read_workload;
+using moesim::workloads::testing::TemporaryFolder;
+
+namespace {
+
+constexpr std::int64_t kSecond = core::kPicosecondsPerSecond;
+
+// One request a second, with 101, 102, ... prompt tokens.
+std::string seconds_trace(int rows) {
+  std::string text;
+  for (int i = 0; i < rows; ++i) {
+    text += R"({"input_toks": )" + std::to_string(101 + i) + R"(, "output_toks": 7, "arrival_time_ns": )" +
+            std::to_string(i * std::int64_t{1'000'000'000}) + "}\n";
+  }
+  return text;
+}
+
+std::unique_ptr<RequestSource> replay(const TemporaryFolder& folder, const std::string& options,
+                                      std::uint64_t seed = 1) {
+  return make_source(read_workload(R"({"trace": "t.jsonl")" + options + "}"), seed, {folder.path(), ""});
+}
+
+// Sets an environment variable for the life of the object.
+class Environment {
+ public:
+  explicit Environment(const std::string& value) {
+    const char* const old = std::getenv("MOESIM_DATA_DIR");
+    if (old != nullptr) old_ = old;
+    ::setenv("MOESIM_DATA_DIR", value.c_str(), 1);
+  }
+  ~Environment() { old_ ? ::setenv("MOESIM_DATA_DIR", old_->c_str(), 1) : ::unsetenv("MOESIM_DATA_DIR"); }
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
+
+ private:
+  std::optional<std::string> old_;
+};
+
+}  // namespace
+
+TEST_CASE("a trace is replayed at its own times, or faster") {
+  const TemporaryFolder folder;
+  folder.put("t.jsonl", seconds_trace(10));
+  const auto requests = all_of(*replay(folder, ""));
+  REQUIRE(requests.size() == 10);
+  for (std::size_t i = 0; i < 10; ++i) {
+    CHECK(requests[i].id == static_cast<std::int64_t>(i));
+    CHECK(requests[i].arrival.ps == static_cast<std::int64_t>(i) * kSecond);
+    CHECK(requests[i].input_tokens == 101 + static_cast<std::int64_t>(i));
+    CHECK(requests[i].session == -1);
+    CHECK_FALSE(requests[i].warmup);
+  }
+  CHECK(all_of(*replay(folder, R"(, "rate_scale": 4)")).back().arrival.ps == 9 * kSecond / 4);
+  CHECK(all_of(*replay(folder, R"(, "rate_scale": 0.5)")).back().arrival.ps == 18 * kSecond);
+  CHECK(problem_of([&] { static_cast<void>(all_of(*replay(folder, R"(, "rate_scale": 1e-7)"))); }).code ==
+        "time_overflow");
+}
+
+TEST_CASE("limit, warm-up and stop cut a trace") {
+  const TemporaryFolder folder;
+  folder.put("t.jsonl", seconds_trace(20));
+  CHECK(all_of(*replay(folder, R"(, "limit": 6)")).size() == 6);
+  const auto warm = all_of(*replay(folder, R"(, "limit": 9, "warmup": {"requests": 4})"));
+  CHECK(warm.size() == 9);
+  CHECK(std::count_if(warm.begin(), warm.end(), [](const Request& r) { return r.warmup; }) == 4);
+  CHECK(all_of(*replay(folder, R"(, "stop": {"requests": 3}, "warmup": {"requests": 4})")).size() == 7);
+  CHECK(all_of(*replay(folder, R"(, "stop": {"duration": "3 s"}, "warmup": {"duration": "4 s"})")).size() ==
+        7);
+  CHECK(all_of(*replay(folder, R"(, "stop": {"duration": "3 s"}, "rate_scale": 2)")).size() == 6);
+}
+
+TEST_CASE("calls of a session are released by the end of the one before plus tool time") {
+  const TemporaryFolder folder;
+  folder.put(
+      "t.jsonl",
+      R"({"session_id": "a", "arrival_time_ns": 0, "sub_requests": [{"input_toks": 1, "output_toks": 9, "tool_duration_ns": 500000000}, {"input_toks": 2, "output_toks": 9, "tool_duration_ns": 0}, {"input_toks": 3, "output_toks": 9}]})"
+      "\n"
+      R"({"input_toks": 50, "output_toks": 9, "arrival_time_ns": 1000000000})"
+      "\n"
+      R"({"session_id": 7, "arrival_time_ns": 2000000000, "sub_requests": [{"input_toks": 60, "output_toks": 9}]})"
+      "\n");
+  const auto source = replay(folder, R"(, "rate_scale": 2)");
+  const auto first = source->next();
+  CHECK(first->session == 0);
+  CHECK(first->input_tokens == 1);
+  const auto flat = source->next();
+  CHECK(flat->session == -1);
+  CHECK(flat->arrival.ps == kSecond / 2);
+  CHECK(source->next()->session == 1);
+  CHECK_FALSE(source->next());
+  CHECK(source->on_finished(*flat, core::Time{kSecond}).empty());
+  const auto second = source->on_finished(*first, core::Time{3 * kSecond});
+  REQUIRE(second.size() == 1);
+  CHECK(second[0].id == 3);
+  CHECK(second[0].session == 0);
+  CHECK(second[0].input_tokens == 2);
+  CHECK(second[0].arrival.ps == 3 * kSecond + kSecond / 2);  // tool time is not scaled
+  const auto third = source->on_finished(second[0], core::Time{9 * kSecond});
+  REQUIRE(third.size() == 1);
+  CHECK(third[0].arrival.ps == 9 * kSecond);
+  CHECK(third[0].input_tokens == 3);
+  CHECK(source->on_finished(third[0], core::Time{10 * kSecond}).empty());
+}
+
+TEST_CASE("stop cuts sessions too") {
+  const TemporaryFolder folder;
+  folder.put(
+      "t.jsonl",
+      R"({"session_id": "a", "arrival_time_ns": 0, "sub_requests": [{"input_toks": 1, "output_toks": 9, "tool_duration_ns": 1}, {"input_toks": 2, "output_toks": 9}]})"
+      "\n");
+  const auto by_count = replay(folder, R"(, "stop": {"requests": 1})");
+  CHECK(by_count->on_finished(*by_count->next(), core::Time{kSecond}).empty());
+  const auto by_time = replay(folder, R"(, "stop": {"duration": "1 s"})");
+  CHECK(by_time->on_finished(*by_time->next(), core::Time{kSecond}).empty());
+}
+
+TEST_CASE("ties are spread inside their tick and depend on the seed only") {
+  const TemporaryFolder folder;
+  std::string text;
+  for (const int ms : {0, 0, 0, 3000, 5000, 5000, 5000, 5000}) {
+    text += R"({"timestamp": )" + std::to_string(ms) +
+            R"(, "input_length": 10, "output_length": 1, "hash_ids": [1]})"
+            "\n";
+  }
+  folder.put("t.jsonl", text);
+  const auto once = all_of(*replay(folder, R"(, "spread_ties": true)"));
+  const auto again = all_of(*replay(folder, R"(, "spread_ties": true)"));
+  const auto other = all_of(*replay(folder, R"(, "spread_ties": true)", 2));
+  REQUIRE(once.size() == 8);
+  std::set<std::int64_t> instants;
+  bool differs = false;
+  for (std::size_t i = 0; i < 8; ++i) {
+    CHECK(once[i].arrival == again[i].arrival);
+    differs |= once[i].arrival != other[i].arrival;
+    instants.insert(once[i].arrival.ps);
+    const std::int64_t low = i < 3 ? 0 : i < 4 ? 3 : 5;
+    const std::int64_t high = i < 3 ? 3 : i < 4 ? 4 : 7;
+    CHECK(once[i].arrival.ps >= low * kSecond);
+    CHECK(once[i].arrival.ps < high * kSecond);
+    if (i > 0) CHECK(once[i].arrival >= once[i - 1].arrival);
+  }
+  CHECK(instants.size() == 8);
+  CHECK(once[3].arrival.ps == 3 * kSecond);  // alone at its instant
+  CHECK(differs);
+}
+
+TEST_CASE("traces are found beside the scenario, in the data folder and by absolute path") {
+  const TemporaryFolder folder;
+  const Environment environment(folder.path().string());
+  std::filesystem::create_directories(folder / "traces" / "mooncake");
+  std::filesystem::create_directories(folder / "mine");
+  folder.put("traces/mooncake/x.jsonl", "");
+  folder.put("mine/x.jsonl", "");
+  const TraceFolders folders{"/scenarios", "/default"};
+  CHECK(trace_path("a/b.csv", folders) == "/scenarios/a/b.csv");
+  CHECK(trace_path("/a/b.csv", folders) == "/a/b.csv");
+  CHECK(trace_path("data:mine/x.jsonl", folders) == folder / "mine/x.jsonl");
+  CHECK(trace_path("data:mooncake/x.jsonl", folders) == folder / "traces/mooncake/x.jsonl");
+  CHECK(trace_path("data:traces/mooncake/x.jsonl", folders) == folder / "traces/mooncake/x.jsonl");
+  CHECK(trace_path("data:none", folders) == folder / "none");
+  for (const char* bad : {"data:../x", "data:a/../../x", "data:/etc/passwd", "data:"}) {
+    CHECK(problem_of([&] { static_cast<void>(trace_path(bad, folders)); }).code == "out_of_range");
+  }
+  Workload workload;
+  CHECK(files_of(workload, folders).empty());
+  workload.trace = "data:mine/x.jsonl";
+  CHECK(files_of(workload, folders) == std::vector<std::filesystem::path>{folder / "mine/x.jsonl"});
+  const Environment unset("");
+  CHECK(data_folder(folders) == "/default");
+}
+
+TEST_CASE("a bad record in the middle of a trace is told when it is reached") {
+  const TemporaryFolder folder;
+  folder.put("t.jsonl",
+             seconds_trace(3) + R"({"input_toks": 0, "output_toks": 1, "arrival_time_ns": 9000000000})");
+  const auto source = replay(folder, "");
+  for (int i = 0; i < 3; ++i) CHECK(source->next());
+  const auto problem = problem_of([&] { static_cast<void>(source->next()); });
+  CHECK(problem.line == 4);
+  CHECK(problem.marked == "0");
+}
