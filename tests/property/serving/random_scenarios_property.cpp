@@ -1,0 +1,93 @@
+// Laws that hold for any scenario: conservation, Little's law, equality of two ways.
+#include <fmt/format.h>
+#include <rapidcheck.h>
+
+#include "sim/serving/simulate.hpp"
+#include "tests/support/catch.hpp"
+#include "tests/support/scenarios.hpp"
+
+using namespace moesim;
+
+namespace {
+
+struct Drawn {
+  std::vector<std::string> changes;
+};
+
+Drawn draw() {
+  const auto number = [](int low, int high) { return *rc::gen::inRange(low, high + 1); };
+  Drawn drawn;
+  const auto add = [&](std::string text) { drawn.changes.push_back(std::move(text)); };
+  struct Shape {
+    const char* model;
+    int tp, dp, ep;
+    const char* weights;
+  };
+  const Shape shape = *rc::gen::element(
+      Shape{"llama-3.1-8b", 1, 1, 1, "bf16"}, Shape{"llama-3.1-8b", 4, 2, 1, "fp8"},
+      Shape{"mixtral-8x7b", 2, 1, 2, "bf16"}, Shape{"mixtral-8x7b", 1, 4, 4, "fp8"},
+      Shape{"mixtral-8x7b", 2, 4, 2, "fp8"}, Shape{"qwen3-30b-a3b", 1, 1, 1, "bf16"},
+      Shape{"qwen3-30b-a3b", 2, 4, 8, "fp8_block"}, Shape{"deepseek-v3", 8, 1, 8, "fp8_block"});
+  add(fmt::format("model={}", shape.model));
+  add("cluster.node=hgx-h200-8");
+  add(fmt::format("deployment.formats.weights={}", shape.weights));
+  add(fmt::format("deployment.pools.main={{\"tp\":{},\"dp_attention\":{},\"ep\":{}}}", shape.tp, shape.dp,
+                  shape.ep));
+  if (shape.tp * shape.dp <= 4) add(fmt::format("deployment.pools.main.replicas={}", number(1, 2)));
+  add(fmt::format("deployment.balancer={}", number(0, 1) == 0 ? "round-robin" : "least-loaded"));
+  add(fmt::format("deployment.scheduler.max_num_batched_tokens={}", number(64, 8192)));
+  add(fmt::format("deployment.scheduler.max_num_seqs={}", number(1, 64)));
+  add(fmt::format("deployment.engine.scheduler.mixed_steps={}", number(0, 1) == 0));
+  add(fmt::format("deployment.engine.host.async={}", number(0, 1) == 0));
+  add(fmt::format("deployment.engine.comm.all_to_all={}",
+                  number(0, 1) == 0 ? "all-gather-reduce-scatter" : "per-expert-messages"));
+  add(fmt::format("kv.block_tokens={}", 1 << number(0, 7)));
+  add(fmt::format("routing.popularity={{\"family\":\"lognormal\",\"sigma\":1,\"drift\":{}}}",
+                  number(0, 1) * 0.1));
+  if (number(0, 1) == 0) {
+    add(fmt::format("workload.arrival={{\"process\":\"closed-loop\",\"clients\":{}}}", number(1, 20)));
+  } else {
+    add(fmt::format("workload.arrival={{\"process\":\"gamma\",\"rate\":\"{}/s\",\"cv\":{}}}", number(1, 50),
+                    number(0, 3)));
+  }
+  add(fmt::format("workload.lengths.input={{\"distribution\":\"uniform\",\"tokens\":{},\"ratio\":0.1}}",
+                  number(1, 6000)));
+  add(fmt::format("workload.lengths.output={{\"distribution\":\"uniform\",\"tokens\":{},\"ratio\":0.1}}",
+                  number(1, 80)));
+  add(fmt::format("workload.stop.requests={}", number(1, 16)));
+  add(fmt::format("seed={}", number(0, 1'000'000)));
+  return drawn;
+}
+
+serving::Results run(const serving::Scenario& scenario, bool memo, bool fold) {
+  serving::RunOptions options;
+  options.step = {memo, fold};
+  return serving::simulate(scenario, options);
+}
+
+}  // namespace
+
+TEST_CASE("random scenarios obey the laws, and memo and folding change no bit") {
+  REQUIRE(rc::check([] {
+    const Drawn drawn = draw();
+    RC_LOG() << fmt::format("{}", fmt::join(drawn.changes, " "));
+    const auto catalogue = test::source_catalogue();
+    const auto scenario = config::read_document<serving::Scenario>(
+                              config::load_text(std::string(test::kSmallScenario), "random.json", catalogue,
+                                                test::sets(drawn.changes)),
+                              catalogue)
+                              .value;
+    const serving::Results base = run(scenario, true, true);
+    for (const serving::CheckResult& check : base.checks) {
+      RC_LOG() << check.name << ": " << check.detail << "\n";
+      RC_ASSERT(check.held);
+    }
+    RC_ASSERT(base.served == *scenario.workload.stop->requests);
+    for (const auto& other : {run(scenario, false, true), run(scenario, true, false)}) {
+      RC_ASSERT(other.order_hash == base.order_hash);
+      RC_ASSERT(other.step_time.by_part == base.step_time.by_part);
+      RC_ASSERT(other.step_time.by_resource == base.step_time.by_resource);
+      RC_ASSERT(other.clock_end == base.clock_end);
+    }
+  }));
+}

@@ -1,0 +1,162 @@
+#include "sim/serving/simulate.hpp"
+
+#include <algorithm>
+
+#include "sim/serving/memory.hpp"
+#include "tests/support/catch.hpp"
+#include "tests/support/scenarios.hpp"
+
+using namespace moesim;
+
+namespace {
+
+serving::Scenario scenario(std::string_view text, const std::vector<std::string>& changes = {}) {
+  const auto catalogue = test::source_catalogue();
+  return config::read_document<serving::Scenario>(
+             config::load_text(std::string(text), "test.json", catalogue, test::sets(changes)), catalogue)
+      .value;
+}
+
+serving::Results run(const serving::Scenario& s, serving::RunOptions options = {}) {
+  const serving::Results results = serving::simulate(s, options);
+  for (const serving::CheckResult& check : results.checks) {
+    INFO(check.name << ": " << check.detail);
+    CHECK(check.held);
+  }
+  return results;
+}
+
+}  // namespace
+
+TEST_CASE("a closed loop serves every request and never has more than its clients running") {
+  const auto results = run(scenario(test::kSmallScenario));
+  CHECK(results.end == serving::RunEnd::complete);
+  CHECK(results.served == 24);
+  CHECK(results.mean_running + results.mean_waiting <= 4.0);
+  CHECK(results.checks.size() >= 12);
+  CHECK(results.goodput_per_s == results.requests_per_s);
+}
+
+TEST_CASE("an MoE model with DP attention is served and its experts are counted") {
+  const auto results = run(scenario(test::kMoeScenario));
+  CHECK(results.served == 30);
+  CHECK(results.experts.size() == 58U * 256U);
+  CHECK(results.rank_imbalance > 1.0);
+  CHECK(results.expert_imbalance > results.rank_imbalance);
+}
+
+TEST_CASE("memo, folding and a second run change nothing") {
+  for (const std::string_view text : {test::kSmallScenario, test::kMoeScenario}) {
+    const serving::Scenario s = scenario(text, {"workload.stop.requests=10"});
+    const auto base = run(s);
+    serving::RunOptions no_memo, no_fold;
+    no_memo.step.memo = false;
+    no_fold.step.fold = false;
+    for (const serving::RunOptions& options : {serving::RunOptions{}, no_memo, no_fold}) {
+      const auto other = run(s, options);
+      CHECK(other.order_hash == base.order_hash);
+      CHECK(other.step_time.total == base.step_time.total);
+      CHECK(other.clock_end == base.clock_end);
+      CHECK(other.ttft.p99 == base.ttft.p99);
+    }
+  }
+}
+
+TEST_CASE("two policies under one seed see the same requests") {
+  const auto one = run(scenario(test::kMoeScenario));
+  const auto two = run(scenario(test::kMoeScenario, {"deployment.scheduler.max_num_batched_tokens=1024"}));
+  REQUIRE(one.requests.size() == two.requests.size());
+  for (std::size_t i = 0; i < one.requests.size(); ++i) {
+    CHECK(one.requests[i].input_tokens == two.requests[i].input_tokens);
+    CHECK(one.requests[i].arrival == two.requests[i].arrival);
+  }
+  CHECK(one.order_hash != two.order_hash);
+}
+
+TEST_CASE("a model that does not fit is infeasible and the remedy fits") {
+  const serving::Scenario s = scenario(
+      test::kMoeScenario,
+      {"deployment.pools.main.ep=1", "deployment.pools.main.dp_attention=1", "deployment.pools.main.tp=1"});
+  CHECK(serving::memory_budgets(s)[0].kv_blocks == 0);
+  try {
+    static_cast<void>(serving::simulate(s, {}));
+    FAIL("it ran");
+  } catch (const serving::InfeasibleError& error) {
+    CHECK(std::string(error.what()).find("does not fit") != std::string::npos);
+    CHECK(error.remedy().find("fits") != std::string::npos);
+  }
+}
+
+TEST_CASE("the memory of a device is divided without a rest") {
+  for (const char* rule : {"total-times-fraction", "free-times-fraction"}) {
+    const serving::Scenario s = scenario(test::kMoeScenario, {std::string("memory.rule=") + rule});
+    for (const serving::MemoryBudget& b : serving::memory_budgets(s)) {
+      CHECK(b.weights + b.activations + b.exchange_buffers + b.communicators + b.graphs + b.runtime +
+                b.reserved + b.kv_budget ==
+            b.total);
+      CHECK(b.kv_blocks * b.kv_block_tokens * b.kv_bytes_per_token <= b.kv_budget.value);
+      CHECK((b.kv_blocks + 1) * b.kv_block_tokens * b.kv_bytes_per_token > b.kv_budget.value);
+    }
+  }
+}
+
+TEST_CASE("requests that can never be served are refused with a reason") {
+  const auto results = run(scenario(
+      test::kSmallScenario, {"workload.lengths.input={\"distribution\":\"fixed\",\"tokens\":200000}"}));
+  CHECK(results.served == 0);
+  CHECK(results.refused == 24);
+  CHECK(results.requests[0].reason.find("context") != std::string::npos);
+}
+
+TEST_CASE("KV pressure preempts and everything is still served") {
+  const auto results = run(scenario(test::kSmallScenario,
+                                    {"memory.utilization=0.2895", "workload.arrival.clients=24",
+                                     "workload.lengths.output={\"distribution\":\"fixed\",\"tokens\":600}"}));
+  CHECK(results.served == 24);
+  CHECK(results.preemptions > 0);
+  CHECK(results.binds.find("KV") != std::string::npos);
+}
+
+TEST_CASE("a run that is cut short says so and its laws still hold") {
+  serving::RunOptions until;
+  until.until = core::Duration{200'000'000'000};
+  const auto results = run(scenario(test::kSmallScenario), until);
+  CHECK(results.end == serving::RunEnd::until);
+  CHECK(results.unfinished > 0);
+  serving::RunOptions events;
+  events.max_events = 100;
+  CHECK(run(scenario(test::kSmallScenario), events).end == serving::RunEnd::event_limit);
+  serving::RunOptions stop;
+  stop.keep_going = [](const serving::Progress&) { return false; };
+  CHECK(run(scenario(test::kSmallScenario, {"workload.stop.requests=5000"}), stop).end ==
+        serving::RunEnd::interrupted);
+}
+
+TEST_CASE("replicas behind a balancer share the load") {
+  for (const char* balancer : {"round-robin", "least-loaded"}) {
+    const auto results = run(scenario(
+        test::kSmallScenario, {"deployment.pools.main.replicas=4", "workload.arrival.clients=16",
+                               "workload.stop.requests=64", std::string("deployment.balancer=") + balancer}));
+    std::array<int, 4> served{};
+    for (const auto& row : results.requests) ++served.at(static_cast<std::size_t>(row.replica));
+    CHECK(*std::min_element(served.begin(), served.end()) >= 10);
+  }
+}
+
+TEST_CASE("warm-up requests are served but not measured") {
+  const auto results = run(scenario(test::kSmallScenario, {"workload.warmup={\"requests\":8}"}));
+  CHECK(results.served == 24);
+  CHECK(results.requests.size() == 32);
+  CHECK(results.clock_start > core::Time{});
+}
+
+TEST_CASE("rules are judged, and goodput counts requests that meet them") {
+  const auto results = run(scenario(test::kSmallScenario, {"slo=[\"ttft.p99 <= 1 ns\", \"tpot.p50 <= 10 s\"]",
+                                                           "expect=[\"served >= 24\"]"}));
+  REQUIRE(results.slo.size() == 2);
+  CHECK_FALSE(results.slo[0].held);
+  CHECK(results.slo[1].held);
+  CHECK_FALSE(results.slo_met);
+  CHECK(results.goodput_per_s == 0);
+  CHECK(results.expect[0].held);
+}
