@@ -60,7 +60,7 @@ struct ReplicaSetup {
   hardware::GroupProfile tensor_group;  // tp ranks of one data-parallel rank
   hardware::GroupProfile data_group;    // dp ranks with one tensor rank
   hardware::GroupProfile expert_group;  // ranks of the expert all-to-all
-  routing::Popularity popularity;
+  routing::Popularity popularity = routing::LognormalPopularity{};
   std::uint64_t seed = 0;
   std::int64_t block_tokens = 64;  // attention is priced in whole blocks of context
 };

@@ -128,6 +128,7 @@ TEST_CASE("token buckets grow by the fourth root of two and scaling keeps the su
 TEST_CASE("the slowest expert shard carries the mean of the largest loads") {
   const llm::Formats fp8{llm::NumberFormat::fp8_block, std::nullopt, llm::NumberFormat::bf16};
   auto setup = setup_of("deepseek-v3", {1, 8, 8, 1}, fp8);
+  setup.popularity = routing::LognormalPopularity{};
   const auto popularity = setup.popularity;
   execution::StepModel model(std::move(setup), {});
   const std::vector<llm::RankBatch> ranks(8, batch_of(model, {{8192, 0, true}}));

@@ -155,6 +155,22 @@ TEST_CASE("ties are spread inside their tick and depend on the seed only") {
   CHECK(differs);
 }
 
+TEST_CASE("each group of ties is spread by its own draws") {
+  const TemporaryFolder folder;
+  std::string text;
+  for (const int ms : {0, 0, 0, 3000, 3000, 3000, 6000}) {
+    text += R"({"timestamp": )" + std::to_string(ms) +
+            R"(, "input_length": 10, "output_length": 1, "hash_ids": [1]})"
+            "\n";
+  }
+  folder.put("t.jsonl", text);
+  const auto requests = all_of(*replay(folder, R"(, "spread_ties": true)"));
+  REQUIRE(requests.size() == 7);
+  for (std::size_t i = 0; i < 3; ++i) {
+    CHECK(requests[i + 3].arrival - requests[i].arrival != core::Duration{3 * kSecond});
+  }
+}
+
 TEST_CASE("traces are found beside the scenario, in the data folder and by absolute path") {
   const TemporaryFolder folder;
   const Environment environment(folder.path().string());
