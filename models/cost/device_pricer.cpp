@@ -73,7 +73,9 @@ void finish(Price& price) {
   }
   price.time += longest;
   if (price.latency > longest) price.binding = Resource::latency;
-  price.label = price.labels[index(price.binding)];
+  // The shares were fitted inside a richer model of kernels (tiles, waves, start-up), not in this form:
+  // whatever the parameter's own label, a roofline's time is derived at best.
+  price.label = weaker(price.labels[index(price.binding)], Label::derived);
 }
 
 }  // namespace

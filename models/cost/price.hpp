@@ -33,9 +33,10 @@ struct Price {
   core::Duration latency;
   std::array<Demand, kResources> demand{};  // not used for Resource::latency
   std::array<config::Label, kResources> labels{};
-  core::Duration time;                           // latency + the longest of work / rate
-  Resource binding = Resource::latency;          // what takes most of `time`
-  config::Label label = config::Label::derived;  // of the parameter behind the binding resource
+  core::Duration time;                   // latency + the longest of work / rate
+  Resource binding = Resource::latency;  // what takes most of `time`
+  config::Label label =
+      config::Label::derived;  // of the time: that of the binding parameter, derived at best
 };
 
 // Prices for one GPU and engine. Rates are computed once.

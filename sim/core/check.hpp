@@ -6,14 +6,15 @@
 
 namespace moesim::core {
 
-// Something that can only happen through a mistake in moesim: negative time, lost bytes, a full identifier space.
+// Something that can only happen through a mistake in moesim: negative time, lost bytes, a full identifier
+// space.
 class InvariantError : public std::logic_error {
  public:
   using std::logic_error::logic_error;
 };
 
-// Throws InvariantError with `what` and the caller's file and line. The two last arguments are never given; they
-// stand in for std::source_location, which clang 14 does not know.
+// Throws InvariantError with `what` and the caller's file and line. The two last arguments are never given;
+// they stand in for std::source_location, which clang 14 does not know.
 [[noreturn]] void fail_invariant(const std::string& what, const char* file = __builtin_FILE(),
                                  int line = __builtin_LINE());
 

@@ -114,7 +114,9 @@ class Simulation {
   }
 
   // True if an event is pending at or before `end`.
-  [[nodiscard]] bool pending_by(Time end) const { return pending_.size() != 0 && pending_.top().time() <= end; }
+  [[nodiscard]] bool pending_by(Time end) const {
+    return pending_.size() != 0 && pending_.top().time() <= end;
+  }
 
   // Counters: pending + executed + cancelled = scheduled between events. An event counts as cancelled when
   // the handler finds it stale; until then it is pending.

@@ -41,8 +41,8 @@ class TimeWeighted {
 
   [[nodiscard]] std::int64_t value() const { return value_; }
   [[nodiscard]] std::int64_t maximum() const { return maximum_; }
-  // The integral from the start to `until` in value-picoseconds, exact (it cannot wrap: |value| * time < 2^127).
-  // Throws InvariantError if `until` is before the last change.
+  // The integral from the start to `until` in value-picoseconds, exact (it cannot wrap: |value| * time <
+  // 2^127). Throws InvariantError if `until` is before the last change.
   [[nodiscard]] Int128 integral(Time until) const;
   // The mean from the start to `until`; the current value if no time has passed.
   [[nodiscard]] double mean(Time until) const;

@@ -30,10 +30,11 @@ struct Quantity {
 
 using Bytes = Quantity<struct BytesTag, std::int64_t>;                    // bytes
 using BytesPerSecond = Quantity<struct BytesPerSecondTag, std::int64_t>;  // bytes per second
-using FlopsPerSecond = Quantity<struct FlopsPerSecondTag, std::int64_t>;  // floating-point (or integer) operations / s
-using Hertz = Quantity<struct HertzTag, std::int64_t>;                    // cycles per second
-using PerSecond = Quantity<struct PerSecondTag, double>;                  // things (requests) per second
-using Watts = Quantity<struct WattsTag, double>;                          // watts
-using Usd = Quantity<struct UsdTag, double>;                              // US dollars
+using FlopsPerSecond =
+    Quantity<struct FlopsPerSecondTag, std::int64_t>;     // floating-point (or integer) operations / s
+using Hertz = Quantity<struct HertzTag, std::int64_t>;    // cycles per second
+using PerSecond = Quantity<struct PerSecondTag, double>;  // things (requests) per second
+using Watts = Quantity<struct WattsTag, double>;          // watts
+using Usd = Quantity<struct UsdTag, double>;              // US dollars
 
 }  // namespace moesim::core

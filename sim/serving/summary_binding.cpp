@@ -21,17 +21,17 @@ double share(core::Duration part, core::Duration whole) {
 std::string_view remedy(cost::Resource resource) {
   switch (resource) {
     case cost::Resource::tensor:
-      return "more GPUs, a narrower number format or shorter prompts would help";
+      return "more GPUs, a narrower number format or shorter prompts";
     case cost::Resource::vector:
-      return "fewer attention scores (shorter context) or more GPUs would help";
+      return "fewer attention scores (shorter context) or more GPUs";
     case cost::Resource::hbm:
-      return "narrower weights or KV, a larger batch per GPU, or GPUs with more bandwidth would help";
+      return "narrower weights or KV, a larger batch per GPU, or GPUs with more bandwidth";
     case cost::Resource::scale_up:
-      return "a smaller tp, more DP attention or faster links would help";
+      return "a smaller tp, more DP attention or faster links";
     case cost::Resource::network:
-      return "keeping expert and tensor groups inside one domain, or faster NICs, would help";
+      return "keeping expert and tensor groups inside one domain, or faster NICs,";
     case cost::Resource::latency:
-      return "fewer or larger kernels, a smaller tp or a larger batch would help";
+      return "fewer or larger kernels, a smaller tp or a larger batch";
   }
   return "";
 }
@@ -53,21 +53,20 @@ void explain_binding(const Scenario&, Results& results) {
   const auto resource = static_cast<cost::Resource>(largest(time.by_resource));
   const auto part = static_cast<execution::Part>(largest(time.by_part));
   const std::string where =
-      fmt::format("{} binds {:.0f} % of the step time; the largest part is {} with {:.0f} %",
-                  cost::to_string(resource), share(time.by_resource[largest(time.by_resource)], time.total),
+      fmt::format("{:.0f} % of the step time is bound by {}; the largest part is {} with {:.0f} %",
+                  share(time.by_resource[largest(time.by_resource)], time.total), cost::to_string(resource),
                   execution::to_string(part), share(time.by_part[largest(time.by_part)], time.total));
   const bool queueing = results.mean_waiting > 0.05 * std::max(1.0, results.mean_running);
   if (kv_is_full(results) && (results.preemptions > 0 || queueing)) {
     results.binds = "KV cache capacity: blocks run out and requests wait or are computed again";
-    results.binds_detail =
-        fmt::format("{} preemptions; more GPUs, fp8 KV or a smaller share for weights would help ({})",
-                    results.preemptions, where);
+    results.binds_detail = fmt::format("more GPUs, fp8 KV or a larger share of memory ({} preemptions; {})",
+                                       results.preemptions, where);
     return;
   }
   if (results.busy_fraction < 0.5) {
     results.binds =
         fmt::format("the load: replicas are idle {:.0f} % of the time", 100 * (1 - results.busy_fraction));
-    results.binds_detail = fmt::format("fewer GPUs could carry this load; inside a step {}", where);
+    results.binds_detail = fmt::format("fewer GPUs carry this load too; inside a step, {}", where);
     return;
   }
   results.binds = where;

@@ -47,7 +47,7 @@ TEST_CASE("the time of a kernel is its latency plus its longest demand") {
   CHECK(price.time == price.latency + core::duration_for(hbm.work, hbm.rate));
   CHECK(hbm.rate == static_cast<std::int64_t>(4.8e12 * 0.768));
   CHECK(pricer.price(llm::Operator(gemm(8192, llm::NumberFormat::bf16))).binding == cost::Resource::tensor);
-  CHECK(pricer.price(llm::Operator(gemm(1, llm::NumberFormat::bf16))).label == config::Label::calibrated);
+  CHECK(pricer.price(llm::Operator(gemm(1, llm::NumberFormat::bf16))).label == config::Label::derived);
 }
 
 TEST_CASE("fp8 is faster than bf16 for a large product, and never slower for a small one") {
