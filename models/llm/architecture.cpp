@@ -131,6 +131,8 @@ const config::Record<Architecture>& record_of(config::Type<Architecture>) {
           .optional("tied_embeddings", &A::tied_embeddings, "The output head is the embedding matrix")
           .required("max_context_tokens", &A::max_context_tokens, "Longest context the model was made for",
                     positive)
+          .optional("published_weights", &A::published_weights,
+                    "Number format of the linear layers in the published checkpoint")
           .required("layers", &A::layers, "Groups of equal layers, in the order of the network", positive)
           .required("sources", &A::sources, "Where the numbers come from")
           .check(check_architecture);

@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "models/llm/formats.hpp"
 #include "sim/config/record.hpp"
 
 namespace moesim::llm {
@@ -82,6 +83,7 @@ struct Architecture {
   std::int64_t hidden_size = 0;
   bool tied_embeddings = false;  // the output head is the embedding matrix
   std::int64_t max_context_tokens = 0;
+  NumberFormat published_weights = NumberFormat::bf16;  // of the linear layers, in the published checkpoint
   std::vector<LayerGroup> layers;              // in the order of the network
   std::map<std::string, std::string> sources;  // where the numbers come from
 

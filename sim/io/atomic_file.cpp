@@ -147,10 +147,10 @@ AtomicFile& AtomicFile::operator=(AtomicFile&&) noexcept = default;
 
 void AtomicFile::write(std::string_view bytes) {
   core::check(state_ != nullptr, "AtomicFile used after it was moved from");
-  core::check(state_->descriptor >= 0, "write to an AtomicFile after its end");
   if (state_->failed) {
     throw IoError(state_->path.string(), 0, "cannot write: an earlier write failed");
   }
+  core::check(state_->descriptor >= 0, "write to an AtomicFile after its end");
   state_->add(bytes);
 }
 
