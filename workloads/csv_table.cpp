@@ -52,9 +52,8 @@ bool CsvTable::next() {
   any_ = true;
   if (fields_.size() != columns_.size()) {
     lines_.fail({0, lines_.text().size(), ""}, "wrong_field_count",
-                fmt::format("this row has {} fields, the header {}", fields_.size(), columns_.size()),
-                fields_.size() < columns_.size() ? "one field per column; the file may have been cut off"
-                                                 : "one field per column");
+                fmt::format("this row has {} fields, the header {}{}", fields_.size(), columns_.size(),
+                            fields_.size() < columns_.size() ? "; the file may have been cut off" : ""));
   }
   return true;
 }
@@ -66,8 +65,8 @@ std::int64_t CsvTable::integer(std::size_t column, IntegerRange range) const {
                 fmt::format("{} must be a whole number, found \"{:.40}\"", columns_[column], text(column)));
   }
   if (!value && text(column).find_first_of(".eE") != std::string::npos) {
-    lines_.fail(place(column), "wrong_type", fmt::format("{} must be a whole number", columns_[column]),
-                "a number without a point");
+    lines_.fail(place(column), "wrong_type",
+                fmt::format("{} must be a whole number without a point", columns_[column]));
   }
   if (!value || *value < range.low || *value > range.high) {
     lines_.fail(place(column), "out_of_range",

@@ -35,8 +35,8 @@ std::string_view kind_words(JsonKind kind) {
 void parse_json_record(const TraceLines& lines, JsonLine& json) {
   if (auto error = json.parse(lines.text())) {
     const bool cut = error->code == "syntax" && error->begin >= lines.text().size();
-    lines.fail({error->begin, error->end, ""}, std::move(error->code), std::move(error->message),
-               cut ? "one whole JSON object per line; the file may have been cut off" : "");
+    if (cut) error->message += "; the file may have been cut off";
+    lines.fail({error->begin, error->end, ""}, std::move(error->code), std::move(error->message));
   }
 }
 
@@ -46,8 +46,7 @@ JsonRecord::JsonRecord(const TraceLines& lines, const JsonLine& json, std::uint3
   const std::vector<JsonValue>& values = json_->values();
   const JsonValue& self = values[index];
   if (self.kind != JsonKind::object) {
-    lines.fail(place(), "wrong_type", fmt::format("expected an object, found {}", kind_words(self.kind)),
-               "one JSON object per record");
+    lines.fail(place(), "wrong_type", fmt::format("expected an object, found {}", kind_words(self.kind)));
   }
   for (std::uint32_t at = index + 1; at < self.next; at = values[at + 1].next) {
     const std::string& name = json_->text(values[at]);
@@ -85,8 +84,7 @@ LinePlace JsonRecord::place(std::string_view key) const {
 const JsonValue& JsonRecord::required(std::string_view key) const {
   const JsonValue* value = find(key);
   if (value == nullptr) {
-    lines_->fail(place(), "missing_key", fmt::format("the key \"{}\" is missing", key),
-                 fmt::format("add \"{}\"", key));
+    lines_->fail(place(), "missing_key", fmt::format("the key \"{}\" is missing", key));
   }
   return *value;
 }
@@ -100,8 +98,7 @@ std::int64_t JsonRecord::read_integer(const JsonValue& value, const std::string&
   }
   const bool whole = value.kind == JsonKind::integer;
   if (!whole && value.real > static_cast<double>(range.low) && value.real < static_cast<double>(range.high)) {
-    lines_->fail(place, "wrong_type", fmt::format("\"{}\" must be a whole number", name),
-                 "a number without a point");
+    lines_->fail(place, "wrong_type", fmt::format("\"{}\" must be a whole number without a point", name));
   }
   if (!whole || value.integer < range.low || value.integer > range.high) {
     lines_->fail(place, "out_of_range",

@@ -26,7 +26,7 @@ std::optional<std::vector<std::int64_t>> read_ids(const TraceLines& lines, const
   record.integers(key, {0, INT64_MAX}, ids);
   if (static_cast<std::int64_t>(ids.size()) != count) {
     lines.fail(record.place(key), "wrong_token_count",
-               fmt::format("{} token ids for {} tokens", ids.size(), count), "one id per token, or no ids");
+               fmt::format("{} token ids for {} tokens", ids.size(), count));
   }
   return ids;
 }

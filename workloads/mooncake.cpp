@@ -29,9 +29,10 @@ bool MooncakeReader::next_row(MooncakeRow& row) {
   record.integers("hash_ids", {0, INT64_MAX}, row.hash_ids);
   const std::int64_t blocks = (row.input_length + kMooncakeBlockTokens - 1) / kMooncakeBlockTokens;
   if (static_cast<std::int64_t>(row.hash_ids.size()) != blocks) {
-    lines_.fail(record.place("hash_ids"), "wrong_block_count",
-                fmt::format("{} hash_ids for {} prompt tokens", row.hash_ids.size(), row.input_length),
-                fmt::format("{} ids: one per started block of {} tokens", blocks, kMooncakeBlockTokens));
+    lines_.fail(
+        record.place("hash_ids"), "wrong_block_count",
+        fmt::format("{} hash_ids for {} prompt tokens; one for each started block of {} tokens would be {}",
+                    row.hash_ids.size(), row.input_length, kMooncakeBlockTokens, blocks));
   }
   arrival_ = order_.check(lines_, record.place("timestamp"), row.timestamp_ms, kMillisecond);
   return true;

@@ -54,8 +54,7 @@ void TraceLines::fail(const LinePlace& place, std::string code, std::string mess
 }
 
 void TraceLines::fail_empty() const {
-  throw config::line_error(file(), 1, "", 0, 0, "empty_file", "the trace holds no request",
-                           "a file with at least one record");
+  throw config::line_error(file(), 1, "", 0, 0, "empty_file", "the trace holds no request");
 }
 
 config::InputError input_error_of(const io::IoError& error) {
@@ -82,12 +81,12 @@ core::Time ArrivalOrder::check(const TraceLines& lines, const LinePlace& place, 
   if (ticks < last_) {
     lines.fail(
         place, "time_goes_back",
-        fmt::format("this arrival is before the one of line {}; arrivals must not go back", last_line_),
-        "sort the records by arrival");
+        fmt::format("this arrival is before the one of line {}; sort the records by arrival", last_line_));
   }
   if (ticks > core::kEndOfTime.ps / tick.ps) {
-    lines.fail(place, "out_of_range", "this arrival is after the 106 days that simulated time can hold",
-               "count from the start of the trace: subtract the first arrival");
+    lines.fail(place, "out_of_range",
+               "this arrival is after the 106 days that simulated time can hold; times count from the start "
+               "of the trace");
   }
   last_ = ticks;
   last_line_ = lines.number();

@@ -30,8 +30,8 @@ bool VidurReader::next_row(VidurRow& row) {
   // The end of simulated time, rounded down so that the picoseconds fit.
   constexpr double kMaxSeconds = 9.2e6;
   if (*seconds < 0.0 || *seconds > kMaxSeconds) {
-    lines.fail(table_.place(0), "out_of_range", "arrived_at must be from 0 to 9200000 seconds",
-               *seconds < 0.0 ? "" : "count from the start of the trace: subtract the first arrival");
+    lines.fail(table_.place(0), "out_of_range",
+               "arrived_at must be from 0 to 9200000 seconds from the start of the trace");
   }
   row.arrived_at = *seconds;
   row.num_prefill_tokens = table_.integer(1, {1, kMaxTokens});

@@ -17,14 +17,16 @@ constexpr double kMaxTokensBound = static_cast<double>(kMaxTokens);
 
 void check_lognormal(const LognormalLength& lognormal, Problems& problems) {
   if (lognormal.mean.has_value() == lognormal.sigma.has_value()) {
-    problems.error(lognormal.mean ? "/sigma" : "", "a lognormal length needs either mean or sigma",
-                   lognormal.mean ? "remove sigma or mean" : "add \"sigma\" or \"mean\"");
+    problems.error(lognormal.mean ? "/sigma" : "",
+                   lognormal.mean ? "a lognormal length takes mean or sigma, not both"
+                                  : "a lognormal length needs mean or sigma",
+                   lognormal.mean ? "" : "\"sigma\": 0.8");
   }
   if (lognormal.mean && *lognormal.mean < lognormal.median) {
     problems.error("/mean", "the mean of a lognormal distribution is never below its median",
                    "a mean of at least the median");
   }
-  if (lognormal.min > lognormal.max) problems.error("/min", "min is above max", "a min of at most max");
+  if (lognormal.min > lognormal.max) problems.error("/min", "min is above max");
 }
 
 void check_empirical(const EmpiricalLength& empirical, Problems& problems) {
@@ -70,7 +72,7 @@ void check_curve(const RateCurveArrivals& curve, Problems& problems) {
     const std::string pointer = "/points/" + std::to_string(i) + "/at";
     if (i > 0 && curve.points[i].at < curve.points[i - 1].at) {
       problems.error(pointer, "the points of a rate curve must be in the order of time",
-                     "sort the points by \"at\"");
+                     "points sorted by \"at\"");
     }
     if (i > 1 && curve.points[i].at == curve.points[i - 2].at) {
       problems.error(pointer, "more than two points of a rate curve are at the same instant",
@@ -81,16 +83,10 @@ void check_curve(const RateCurveArrivals& curve, Problems& problems) {
     problems.error("/points", "every rate of the curve is 0: nothing would arrive", "a rate above 0");
 }
 
-bool is_closed(const Workload& workload) {
-  return workload.arrival && std::holds_alternative<ClosedLoopArrivals>(*workload.arrival);
-}
-
 void check_trace(const Workload& workload, Problems& problems) {
-  if (workload.trace->empty())
-    problems.error("/trace", "the path of the trace is empty", "the path of a file");
+  if (workload.trace->empty()) problems.error("/trace", "the path of the trace is empty");
   if (workload.lengths) {
-    problems.error("/lengths", "a trace brings its own lengths",
-                   "remove \"lengths\", or \"trace\" to generate");
+    problems.error("/lengths", "a trace brings its own lengths: give \"trace\" or \"lengths\", not both");
   }
 }
 
@@ -107,17 +103,18 @@ void check_generated(const Workload& workload, Problems& problems) {
   }
   const auto only_trace = [&](bool given, std::string_view key) {
     if (given) {
-      problems.error("/" + std::string(key), "\"" + std::string(key) + "\" belongs to a trace",
-                     "remove it: the arrivals are generated here");
+      problems.error("/" + std::string(key),
+                     "\"" + std::string(key) + "\" belongs to a trace, but the arrivals are generated here");
     }
   };
   only_trace(workload.format != TraceFormat::automatic, "format");
   only_trace(workload.rate_scale != 1.0, "rate_scale");
   only_trace(workload.limit.has_value(), "limit");
   only_trace(workload.spread_ties, "spread_ties");
-  if (is_closed(workload) && workload.warmup && workload.warmup->duration) {
+  const auto* loop = std::get_if<ClosedLoopArrivals>(&*workload.arrival);
+  if (loop != nullptr && workload.warmup && workload.warmup->duration) {
     problems.error("/warmup/duration", "a closed loop warms up by a number of requests",
-                   "\"warmup\": {\"requests\": 2 x clients}");
+                   "\"warmup\": {\"requests\": " + std::to_string(2 * loop->clients) + "}");
   }
   const auto* curve = std::get_if<RateCurveArrivals>(&*workload.arrival);
   if (curve != nullptr && workload.stop && workload.stop->requests &&
@@ -130,8 +127,8 @@ void check_generated(const Workload& workload, Problems& problems) {
 
 void check_workload(const Workload& workload, Problems& problems) {
   if (workload.trace && workload.arrival) {
-    problems.error("/arrival", "a workload is either a trace or generated, not both",
-                   "remove \"trace\" or \"arrival\"");
+    problems.error("/arrival",
+                   "a workload is either a trace or generated: give \"trace\" or \"arrival\", not both");
     return;
   }
   if (workload.trace) {
