@@ -1,0 +1,53 @@
+// The files of one run: results.json, requests.csv, timeseries.csv, experts.csv and run_info.json.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "reports/report.hpp"
+
+namespace moesim::reports {
+
+// What is known about the run but not part of its result.
+struct RunInfo {
+  std::string tool_version;
+  std::string git_commit;
+  std::string compiler;
+  std::string host;
+  std::string started;  // RFC 3339, UTC
+  double wall_s = 0;
+  double cpu_s = 0;
+  std::vector<std::string> arguments;
+  std::string working_folder;
+  std::string scenario_path;
+  std::string output_folder;
+  std::vector<std::string> files;  // every file that was read, as it was found
+};
+
+using Sink = std::function<void(std::string_view)>;
+
+// One row per request, in the order of ids. Times are exact decimal seconds; what did not happen is empty. tpot_s is
+// rounded to the picosecond and empty for requests with one output token.
+void write_requests_csv(const serving::Results& results, const Sink& sink);
+// One row per interval.
+void write_timeseries_csv(const serving::Results& results, const Sink& sink);
+// One row per expert and MoE layer; the header alone without MoE layers.
+void write_experts_csv(const serving::Results& results, const Sink& sink);
+
+[[nodiscard]] std::string run_info_json(const RunInfo& info);
+
+struct WrittenFile {
+  std::string name;    // "results.json"
+  std::string sha256;  // of its bytes
+};
+
+// Writes the five files into `folder`, which is made if it is missing. They appear only after all of them were
+// written completely, results.json last. Returns the four that belong to the result (not run_info.json) with their
+// digests. Throws io::IoError.
+[[nodiscard]] std::vector<WrittenFile> write_result_files(const std::filesystem::path& folder, const RunReport& report,
+                                                          const RunInfo& info);
+
+}  // namespace moesim::reports

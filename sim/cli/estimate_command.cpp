@@ -1,0 +1,106 @@
+#include "sim/studies/estimate.hpp"
+
+#include <fmt/format.h>
+
+#include "sim/cli/exit_codes.hpp"
+#include "sim/cli/overrides.hpp"
+#include "sim/cli/run_session.hpp"
+#include "sim/config/diagnostics.hpp"
+
+namespace moesim::cli {
+
+namespace {
+
+class EstimateCommand final : public Command {
+ public:
+  std::string_view name() const override { return "estimate"; }
+  std::string_view summary() const override { return "a quick run from a model, a GPU and a few numbers"; }
+  std::string_view usage() const override { return "estimate --model NAME --gpu NAME [flags]"; }
+  std::string_view examples() const override {
+    return "moesim estimate --model llama-3.1-8b --gpu h100-sxm --isl 1024 --osl 256 --concurrency 64\n"
+           "moesim estimate --model deepseek-v3 --gpu h200-sxm --tp 8 --ep 8 --concurrency 32\n"
+           "moesim estimate --model mixtral-8x7b --gpu h100-sxm --tp 2 --print-scenario > mixtral.json";
+  }
+  std::string_view details() const override {
+    return "A closed loop of clients, as serving benchmarks run it: all start at once, each sends its next request when "
+           "its last one ended, 10 requests per client. The opening burst is part of the numbers.";
+  }
+  void declare(Arguments& arguments) override {
+    arguments.value("--model", "NAME", "model: moesim describe model", model_);
+    arguments.value("--gpu", "NAME", "GPU: moesim describe gpu", gpu_);
+    arguments.value("--node", "NAME", "node type, instead of the first one with that GPU", node_);
+    arguments.value("--tp", "N", "tensor-parallel ranks (default 1)", tp_);
+    arguments.value("--ep", "N", "expert-parallel shards (default 1)", ep_);
+    arguments.value("--dp-attention", "N", "data-parallel attention ranks (default 1)", dp_);
+    arguments.value("--replicas", "N", "replicas (default 1)", replicas_);
+    arguments.value("--isl", "N", "input tokens (default 1024)", isl_);
+    arguments.value("--osl", "N", "output tokens (default 1024)", osl_);
+    arguments.value("--length-ratio", "R", "lengths uniform from R x tokens to tokens, for example 0.8", ratio_);
+    arguments.value("--concurrency", "N", "clients, over all replicas (default 1)", concurrency_);
+    arguments.value("--requests", "N", "requests (default 10 per client)", requests_);
+    arguments.value("--weights", "FORMAT", "bf16, fp8, fp8_block, int8, int4, mxfp4, nvfp4 (default: as the model was published)", weights_);
+    arguments.value("--kv", "FORMAT", "bf16 (default), fp8, int8", kv_);
+    arguments.value("--engine", "NAME", "engine (default vllm)", engine_);
+    arguments.value("--popularity", "FAMILY", "lognormal (default), uniform or balanced experts", popularity_);
+    arguments.list("--slo", "RULE", "a target: 'ttft.p99 <= 1 s' (repeatable)", slo_);
+    arguments.flag("--print-scenario", "print the scenario and do not run it", print_);
+    overrides_.declare(arguments);
+    run_.declare(arguments);
+  }
+  int execute(const Context& context, const Arguments& arguments) override {
+    const std::string text = studies::estimate_scenario(request(), context.catalogue);
+    if (print_) {
+      context.out->print(text);
+      return kExitOk;
+    }
+    if (run_.hash() && !run_.output()) {
+      throw config::InputError("missing_flag", "--hash needs result files", "--hash -o DIR");
+    }
+    PlannedRun planned;
+    planned.prepared = studies::prepare_text(text, "estimate", context.catalogue,
+                                             overrides_.overrides(arguments, *context.environment));
+    if (run_.output()) planned.folder = *run_.output();
+    return run_all(context, run_, {planned}, 1);
+  }
+
+ private:
+  static std::int64_t count(std::string_view flag, const std::optional<std::string>& given, std::int64_t fallback) {
+    return given ? parse_count(flag, *given, 1) : fallback;
+  }
+
+  studies::EstimateRequest request() const {
+    if (!model_) throw config::InputError("missing_flag", "an estimate needs a model", "--model llama-3.1-8b");
+    studies::EstimateRequest request;
+    request.model = *model_;
+    request.gpu = gpu_.value_or("");
+    request.node = node_.value_or("");
+    request.engine = engine_.value_or(request.engine);
+    request.tp = count("--tp", tp_, request.tp);
+    request.ep = count("--ep", ep_, request.ep);
+    request.dp_attention = count("--dp-attention", dp_, request.dp_attention);
+    request.replicas = count("--replicas", replicas_, request.replicas);
+    request.input_tokens = count("--isl", isl_, request.input_tokens);
+    request.output_tokens = count("--osl", osl_, request.output_tokens);
+    request.concurrency = count("--concurrency", concurrency_, request.concurrency);
+    if (requests_) request.requests = parse_count("--requests", *requests_, 1);
+    if (ratio_) request.length_ratio = parse_fraction("--length-ratio", *ratio_);
+    request.weights = weights_.value_or(request.weights);
+    request.kv = kv_.value_or(request.kv);
+    request.popularity = popularity_.value_or(request.popularity);
+    request.slo = slo_;
+    return request;
+  }
+
+  std::optional<std::string> model_, gpu_, node_, tp_, ep_, dp_, replicas_, isl_, osl_, ratio_, concurrency_, requests_,
+      weights_, kv_, engine_, popularity_;
+  std::vector<std::string> slo_;
+  bool print_ = false;
+  OverrideFlags overrides_;
+  RunFlags run_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_estimate_command() { return std::make_unique<EstimateCommand>(); }
+
+}  // namespace moesim::cli

@@ -1,0 +1,28 @@
+// The flags that change a scenario: --set, --unset, --merge, --seed, and the MOESIM_SET_ variables.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "sim/cli/arguments.hpp"
+#include "sim/cli/output.hpp"
+#include "sim/config/document.hpp"
+
+namespace moesim::cli {
+
+class OverrideFlags {
+ public:
+  void declare(Arguments& arguments);
+  // All changes in the order in which they count: merge files, environment, then the flags as they were given.
+  [[nodiscard]] std::vector<config::Override> overrides(const Arguments& arguments,
+                                                        const Environment& environment) const;
+
+ private:
+  std::vector<std::string> sets_;
+  std::vector<std::string> unsets_;
+  std::vector<std::string> merges_;
+  std::optional<std::string> seed_;
+};
+
+}  // namespace moesim::cli

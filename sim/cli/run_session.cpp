@@ -1,0 +1,310 @@
+#include "sim/cli/run_session.hpp"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <exception>
+#include <system_error>
+
+#include "reports/files.hpp"
+#include "reports/results_json.hpp"
+#include "reports/summary.hpp"
+#include "sim/cli/exit_codes.hpp"
+#include "sim/cli/signals.hpp"
+#include "sim/config/diagnostics.hpp"
+#include "sim/io/numbers.hpp"
+
+namespace moesim::cli {
+
+namespace fs = std::filesystem;
+
+using config::Node;
+
+void RunFlags::declare(Arguments& arguments) {
+  arguments.value("-o,--output", "DIR", "folder for the result files", output_);
+  arguments.flag("--hash", "print the SHA-256 of each result file", hash_);
+  arguments.flag("--enforce", "exit with 1 if an SLO is missed", enforce_);
+  arguments.flag("--expect", "exit with 1 if an expectation of the scenario fails", expect_);
+  arguments.value("--until", "TIME", "stop after so much simulated time, for example 60s", until_);
+  arguments.value("--max-events", "N", "stop after so many events", max_events_);
+  arguments.value("--max-wall", "TIME", "stop after so much real time", max_wall_);
+  arguments.flag("--no-memo", "price every batch anew (same results, slower)", no_memo_);
+  arguments.flag("--no-fold", "price equal layers one by one (same results, slower)", no_fold_);
+}
+
+studies::RunSettings RunFlags::settings(const Context& context) const {
+  studies::RunSettings settings;
+  settings.data_dir = context.data_dir;
+  settings.tool_version = context.facts.version;
+  if (until_) settings.until = parse_duration("--until", *until_);
+  if (max_events_) settings.max_events = static_cast<std::uint64_t>(parse_count("--max-events", *max_events_, 1));
+  if (max_wall_) settings.max_wall = parse_duration("--max-wall", *max_wall_);
+  settings.memo = !no_memo_;
+  settings.fold = !no_fold_;
+  return settings;
+}
+
+int RunFlags::exit_code(const reports::RunReport& report, int signal) const {
+  const serving::Results& results = report.results;
+  const auto held = [](const auto& entry) { return entry.held; };
+  if (!std::all_of(results.checks.begin(), results.checks.end(), held)) return kExitInternal;
+  if (results.end == serving::RunEnd::interrupted) return signal == SIGTERM ? kExitTerminate : kExitInterrupt;
+  if (report.partial()) return kExitLimit;
+  if (enforce_ && !results.slo_met) return kExitNo;
+  if (expect_ && !std::all_of(results.expect.begin(), results.expect.end(), held)) return kExitNo;
+  return kExitOk;
+}
+
+namespace {
+
+// The answer of one run in the form that was asked for.
+struct Answer {
+  int code = kExitOk;
+  std::string text;     // text or CSV rows
+  Node document;        // JSON
+  std::string failure;  // for stderr
+  std::string note;     // for stderr
+};
+
+double seconds_of(clockid_t clock) {
+  timespec now{};
+  ::clock_gettime(clock, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+}
+
+std::string utc_now() {
+  const ::time_t now = ::time(nullptr);
+  ::tm parts{};
+  ::gmtime_r(&now, &parts);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday,
+                     parts.tm_hour, parts.tm_min, parts.tm_sec);
+}
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown";
+}
+
+Node exit_node(int code) {
+  Node node = Node::object();
+  node.set("code", Node::of(static_cast<std::int64_t>(code)));
+  node.set("reason", Node::of(exit_reason(code)));
+  return node;
+}
+
+class Session {
+ public:
+  Session(const Context& context, const RunFlags& flags, const std::vector<PlannedRun>& plan)
+      : context_(context), flags_(flags), plan_(plan), meter_(*context.err, context.progress, context.quiet,
+                                                              context.err_style, expected(plan)) {}
+
+  // Runs one scenario of the plan; throws what the run throws.
+  Answer run(std::size_t index) {
+    const PlannedRun& planned = plan_[index];
+    if (SignalGuard::received() != 0) return not_run(planned);
+    reports::RunInfo info = start_info(planned);
+    const double wall = seconds_of(CLOCK_MONOTONIC);
+    const double cpu = seconds_of(CLOCK_THREAD_CPUTIME_ID);
+    studies::RunSettings settings = flags_.settings(context_);
+    settings.keep_going = [&](const serving::Progress& progress) {
+      meter_.update(index, progress.simulated_s, progress.requests_finished, progress.events);
+      return SignalGuard::received() == 0;
+    };
+    const reports::RunReport report = studies::execute(planned.prepared, context_.catalogue, settings);
+    info.wall_s = seconds_of(CLOCK_MONOTONIC) - wall;
+    info.cpu_s = seconds_of(CLOCK_THREAD_CPUTIME_ID) - cpu;
+    std::vector<reports::WrittenFile> files;
+    if (planned.folder) files = reports::write_result_files(*planned.folder, report, info);
+    return answer(planned, report, files);
+  }
+
+  Answer failed(std::size_t index, const std::exception_ptr& exception) const {
+    Failure failure = describe_failure(exception, context_.facts, context_.err_style.color);
+    Answer answer;
+    answer.code = failure.exit_code;
+    answer.failure = fmt::format("{}:\n{}", plan_[index].prepared.name, failure.text);
+    answer.document = Node::object();
+    answer.document.set("scenario", Node::of(std::string_view(plan_[index].prepared.name)));
+    answer.document.set("error", std::move(failure.error));
+    answer.document.set("exit", exit_node(failure.exit_code));
+    return answer;
+  }
+
+  void finish() { meter_.finish(); }
+
+ private:
+  static std::vector<std::optional<std::int64_t>> expected(const std::vector<PlannedRun>& plan) {
+    std::vector<std::optional<std::int64_t>> all;
+    for (const PlannedRun& planned : plan) all.push_back(studies::expected_requests(planned.prepared.loaded.value));
+    return all;
+  }
+
+  static Answer not_run(const PlannedRun& planned) {
+    Answer answer;
+    answer.code = SignalGuard::received() == SIGTERM ? kExitTerminate : kExitInterrupt;
+    answer.failure = fmt::format("{}: not run, interrupted before it began\n", planned.prepared.name);
+    answer.document = Node::object();
+    answer.document.set("scenario", Node::of(std::string_view(planned.prepared.name)));
+    answer.document.set("not_run", Node::of(true));
+    answer.document.set("exit", exit_node(answer.code));
+    return answer;
+  }
+
+  reports::RunInfo start_info(const PlannedRun& planned) const {
+    const Build build = build_facts();
+    reports::RunInfo info;
+    info.tool_version = build.version;
+    info.git_commit = build.commit;
+    info.compiler = build.compiler;
+    info.host = host_name();
+    info.started = utc_now();
+    info.arguments = context_.facts.arguments;
+    std::error_code ignored;
+    info.working_folder = fs::current_path(ignored).string();
+    info.scenario_path = planned.prepared.file.string();
+    info.output_folder = planned.folder ? planned.folder->string() : "";
+    for (const fs::path& file : studies::input_files(planned.prepared, context_.data_dir)) {
+      info.files.push_back(file.string());
+    }
+    return info;
+  }
+
+  Answer answer(const PlannedRun& planned, const reports::RunReport& report,
+                const std::vector<reports::WrittenFile>& files) const {
+    Answer answer;
+    answer.code = flags_.exit_code(report, SignalGuard::received());
+    switch (context_.format) {
+      case Format::text:
+        answer.text = reports::text_summary(report, context_.out_style) + hash_lines(planned, files);
+        break;
+      case Format::json:
+        answer.document = document(report, files, answer.code);
+        break;
+      case Format::csv:
+        answer.text = csv_rows(planned, report);
+        break;
+    }
+    if (planned.folder && !context_.quiet) {
+      answer.note = fmt::format("wrote {}/: results.json, requests.csv, timeseries.csv, experts.csv, run_info.json\n",
+                                planned.folder->string());
+    }
+    if (answer.code == kExitInternal) {
+      answer.failure = describe_failure(std::make_exception_ptr(std::logic_error(
+                                            "a conservation law does not hold (see \"checks\" in the results)")),
+                                        context_.facts, context_.err_style.color)
+                           .text;
+    }
+    return answer;
+  }
+
+  std::string hash_lines(const PlannedRun& planned, const std::vector<reports::WrittenFile>& files) const {
+    if (!flags_.hash()) return "";
+    std::string out = "\n";
+    for (const reports::WrittenFile& file : files) {
+      const std::string prefix = plan_.size() > 1 ? planned.prepared.name + "/" : "";
+      out += fmt::format("{}  {}{}\n", file.sha256, prefix, file.name);
+    }
+    return out;
+  }
+
+  Node document(const reports::RunReport& report, const std::vector<reports::WrittenFile>& files, int code) const {
+    Node node = reports::results_node(report);
+    if (flags_.hash()) {
+      Node list = Node::array();
+      for (const reports::WrittenFile& file : files) {
+        Node entry = Node::object();
+        entry.set("name", Node::of(std::string_view(file.name)));
+        entry.set("sha256", Node::of(std::string_view(file.sha256)));
+        list.items.push_back(std::move(entry));
+      }
+      node.set("files", std::move(list));
+    }
+    node.set("exit", exit_node(code));
+    return node;
+  }
+
+  static std::string csv_rows(const PlannedRun& planned, const reports::RunReport& report) {
+    reports::Table table({{"scenario", false, 0}, {"metric", false, 0}, {"value", true, 0}, {"unit", false, 0},
+                          {"better", false, 0}, {"partial", true, 0}});
+    for (const serving::Metric& metric : serving::metrics(report.results)) {
+      table.add({planned.prepared.name, metric.name, io::format_double(metric.value), metric.unit,
+                 metric.lower_is_better ? "lower" : "higher", report.partial() ? "1" : "0"});
+    }
+    return table.csv();
+  }
+
+  const Context& context_;
+  const RunFlags& flags_;
+  const std::vector<PlannedRun>& plan_;
+  ProgressMeter meter_;
+};
+
+// One document for one run; a list of them for several.
+Node combined(std::vector<Answer>& answers, int code) {
+  if (answers.size() == 1) return std::move(answers.front().document);
+  Node runs = Node::array();
+  for (Answer& answer : answers) runs.items.push_back(std::move(answer.document));
+  Node document = Node::object();
+  document.set("runs", std::move(runs));
+  document.set("exit", exit_node(code));
+  return document;
+}
+
+void print_answers(const Context& context, std::vector<Answer>& answers, int code) {
+  if (context.format == Format::json) {
+    context.print_json(combined(answers, code));
+  }
+  bool first = true;
+  for (const Answer& answer : answers) {
+    if (!answer.text.empty()) {
+      std::string_view text = answer.text;
+      if (!first && context.format == Format::csv) text.remove_prefix(text.find('\n') + 1);  // one header is enough
+      if (!first && context.format == Format::text) context.out->write("\n" + std::string(80, '-') + "\n");
+      context.out->write(text);
+      first = false;
+    }
+  }
+  context.out->flush();
+  for (const Answer& answer : answers) context.err->write(answer.note + answer.failure);
+  context.err->flush();
+}
+
+}  // namespace
+
+int run_all(const Context& context, const RunFlags& flags, const std::vector<PlannedRun>& plan, std::size_t jobs) {
+  static_cast<void>(flags.settings(context));  // tells of bad values before anything runs
+  for (const PlannedRun& planned : plan) {
+    context.warn(planned.prepared.loaded.warnings, planned.prepared.loaded.document.sources);
+  }
+  const SignalGuard signals;
+  Session session(context, flags, plan);
+  std::vector<Answer> answers(plan.size());
+  if (plan.size() == 1) {
+    try {
+      answers.front() = session.run(0);
+    } catch (...) {
+      session.finish();
+      throw;
+    }
+  } else {
+    studies::for_each_index(plan.size(), jobs, [&](std::size_t index) {
+      try {
+        answers[index] = session.run(index);
+      } catch (...) {
+        answers[index] = session.failed(index, std::current_exception());
+      }
+    });
+  }
+  session.finish();
+  std::vector<int> codes;
+  for (const Answer& answer : answers) codes.push_back(answer.code);
+  const int code = gravest(codes);
+  print_answers(context, answers, code);
+  return code;
+}
+
+}  // namespace moesim::cli

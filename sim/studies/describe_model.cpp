@@ -1,0 +1,137 @@
+#include <fmt/format.h>
+
+#include "models/llm/memory.hpp"
+#include "models/llm/parameters.hpp"
+#include "sim/studies/describe_topics.hpp"
+
+namespace moesim::studies::detail {
+
+namespace {
+
+using config::Node;
+using llm::NumberFormat;
+using reports::Table;
+
+constexpr NumberFormat kKvFormats[] = {NumberFormat::bf16, NumberFormat::fp8, NumberFormat::int8};
+constexpr NumberFormat kWeightFormats[] = {NumberFormat::bf16, NumberFormat::fp8_block, NumberFormat::fp8,
+                                           NumberFormat::int4, NumberFormat::mxfp4,     NumberFormat::nvfp4};
+
+std::vector<std::pair<std::string_view, std::int64_t>> categories(const llm::ByCategory& by) {
+  return {{"embedding", by.embedding},
+          {"attention", by.attention},
+          {"dense_ffn", by.dense_ffn},
+          {"routed_experts", by.routed_experts},
+          {"shared_experts", by.shared_experts},
+          {"router", by.router},
+          {"norms", by.norms},
+          {"head", by.head}};
+}
+
+std::string billions(std::int64_t count) {
+  return fmt::format("{} B", reports::human_number(static_cast<double>(count) / 1e9));
+}
+
+Node parameters_node(const llm::Parameters& parameters) {
+  Node node = Node::object();
+  node.set("total", Node::of(parameters.total));
+  node.set("active", Node::of(parameters.active));
+  node.set("active_without_input_embedding", Node::of(parameters.active_without_input_embedding));
+  node.set("active_without_embeddings", Node::of(parameters.active_without_embeddings));
+  Node by = Node::object();
+  for (const auto& [name, count] : categories(parameters.by_category)) by.set(name, Node::of(count));
+  node.set("by_category", std::move(by));
+  return node;
+}
+
+Description model_list(const config::Catalogue& catalogue) {
+  Table table({{"name", false, 0}, {"model", false, 0}, {"parameters", true, 0}, {"active", true, 0},
+               {"layers", true, 0}, {"KV per token (bf16)", true, 0}, {"context", true, 0}});
+  Node list = Node::array();
+  for (const std::string& name : catalogue.names(config::CatalogueEntry<llm::Architecture>::folder)) {
+    const llm::Architecture model = config::load_entry<llm::Architecture>(name, catalogue).value;
+    const llm::Parameters parameters = llm::count_parameters(model);
+    const std::int64_t kv = llm::kv_bytes_per_token(model, NumberFormat::bf16);
+    table.add({name, model.name, billions(parameters.total), billions(parameters.active),
+               fmt::format("{}", model.layer_count()), fmt::format("{} B", reports::grouped(kv)),
+               reports::grouped(model.max_context_tokens)});
+    Node entry = Node::object();
+    entry.set("name", text_node(name));
+    entry.set("parameters", Node::of(parameters.total));
+    entry.set("active_parameters", Node::of(parameters.active));
+    entry.set("kv_bytes_per_token", Node::of(kv));
+    list.items.push_back(std::move(entry));
+  }
+  Node document = Node::object();
+  document.set("models", std::move(list));
+  return {{{"Models", std::move(table), {}}}, std::move(document)};
+}
+
+Section parameter_section(std::string title, const llm::Parameters& parameters) {
+  Table table({{"parameters", false, 0}, {"count", true, 0}, {"share", true, 0}});
+  const auto share = [&](std::int64_t count) {
+    return reports::percent(static_cast<double>(count) / static_cast<double>(parameters.total));
+  };
+  for (const auto& [name, count] : categories(parameters.by_category)) {
+    if (count > 0) table.add({std::string(name), reports::grouped(count), share(count)});
+  }
+  table.add({"total", reports::grouped(parameters.total), share(parameters.total)});
+  table.add({"active per token", reports::grouped(parameters.active), share(parameters.active)});
+  table.add({"active without embeddings", reports::grouped(parameters.active_without_embeddings),
+             share(parameters.active_without_embeddings)});
+  return {std::move(title), std::move(table), {}};
+}
+
+Section bytes_section(const llm::Architecture& model, Node& document) {
+  Table table({{"bytes", false, 0}, {"format", false, 0}, {"size", true, 0}});
+  Node weights = Node::object();
+  for (const NumberFormat format : kWeightFormats) {
+    llm::Formats formats;
+    formats.weights = format;
+    const std::int64_t bytes = llm::weight_bytes(model, formats).total();
+    table.add({"weights", std::string(config::enum_name(format)), reports::human_bytes(static_cast<double>(bytes))});
+    weights.set(config::enum_name(format), Node::of(bytes));
+  }
+  document.set("weight_bytes_by_format", std::move(weights));
+  Node kv = Node::object();
+  for (const NumberFormat format : kKvFormats) {
+    const std::int64_t bytes = llm::kv_bytes_per_token(model, format);
+    table.add({"KV cache per token", std::string(config::enum_name(format)), fmt::format("{} B", reports::grouped(bytes))});
+    kv.set(config::enum_name(format), Node::of(bytes));
+  }
+  document.set("kv_bytes_per_token_by_format", std::move(kv));
+  return {"Memory of the whole model, each weight and KV head once", std::move(table), {}};
+}
+
+}  // namespace
+
+Description describe_model(std::string_view name, const config::Catalogue& catalogue) {
+  if (name.empty()) return model_list(catalogue);
+  const auto loaded = config::load_entry<llm::Architecture>(name, catalogue);
+  const llm::Architecture& model = loaded.value;
+  const llm::Parameters parameters = llm::count_parameters(model);
+  Description description;
+  Node& document = description.document;
+  document = Node::object();
+  document.set("kind", text_node("model"));
+  document.set("name", text_node(name));
+  document.set("model", text_node(model.name));
+  document.set("parameters", parameters_node(parameters));
+  document.set("kv_bytes_per_token", Node::of(llm::kv_bytes_per_token(model, NumberFormat::bf16)));
+  document.set("layers", Node::of(model.layer_count()));
+  document.set("hidden_size", Node::of(model.hidden_size));
+  document.set("vocab_size", Node::of(model.vocab_size));
+  document.set("max_context_tokens", Node::of(model.max_context_tokens));
+  description.sections.push_back(parameter_section(
+      fmt::format("{}: {} parameters, {} active; {} layers, hidden size {}, vocabulary {}, context {} tokens", model.name,
+                  billions(parameters.total), billions(parameters.active), model.layer_count(),
+                  reports::grouped(model.hidden_size), reports::grouped(model.vocab_size),
+                  reports::grouped(model.max_context_tokens)),
+      parameters));
+  description.sections.push_back(bytes_section(model, document));
+  std::vector<Section> rest = sourced_numbers("Shape", loaded.resolved);
+  for (Section& section : rest) description.sections.push_back(std::move(section));
+  document.set("entry", loaded.resolved);
+  return description;
+}
+
+}  // namespace moesim::studies::detail

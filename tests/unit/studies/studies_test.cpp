@@ -1,0 +1,245 @@
+#include <atomic>
+#include <set>
+#include <stdexcept>
+#include <vector>
+
+#include "sim/studies/describe.hpp"
+#include "sim/studies/estimate.hpp"
+#include "sim/studies/explain.hpp"
+#include "sim/studies/kinds.hpp"
+#include "sim/studies/run.hpp"
+#include "sim/studies/templates.hpp"
+#include "sim/studies/validate.hpp"
+#include "tests/support/catch.hpp"
+#include "tests/unit/io/temporary_folder.hpp"
+
+namespace moesim::studies {
+
+namespace {
+
+const config::Catalogue& catalogue() {
+  static const config::Catalogue all({MOESIM_SOURCE_DIR});
+  return all;
+}
+
+std::string code_of(const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const config::InputError& error) {
+    return error.diagnostics().errors().front().code;
+  }
+  return "";
+}
+
+EstimateRequest small_request() {
+  EstimateRequest request;
+  request.model = "llama-3.1-8b";
+  request.gpu = "h100-sxm";
+  request.input_tokens = 64;
+  request.output_tokens = 4;
+  request.concurrency = 2;
+  return request;
+}
+
+}  // namespace
+
+TEST_CASE("every index is visited once, and the first failure is told") {
+  std::vector<std::atomic<int>> visits(100);
+  for_each_index(visits.size(), 4, [&](std::size_t i) { ++visits[i]; });
+  for (const auto& count : visits) CHECK(count == 1);
+  for_each_index(0, 4, [](std::size_t) { FAIL("nothing to visit"); });
+  const auto failing = [](std::size_t i) {
+    if (i >= 3) throw std::runtime_error(std::to_string(i));
+  };
+  CHECK_THROWS_WITH(for_each_index(10, 3, failing), "3");
+  CHECK_THROWS_WITH(for_each_index(10, 1, failing), "3");
+}
+
+TEST_CASE("kinds are told by name, by folder and by keys") {
+  CHECK(kind_by_name("gpu") == DocumentKind::gpu);
+  CHECK(code_of([] { static_cast<void>(kind_by_name("gpus")); }) == "unknown_kind");
+  const config::Node empty = config::Node::object();
+  CHECK(guess_kind("x/gpus/a.json", empty) == DocumentKind::gpu);
+  CHECK(guess_kind("models/zoo/a.json", empty) == DocumentKind::model);
+  CHECK(guess_kind("a.json", empty) == DocumentKind::scenario);
+  CHECK(guess_kind("a.json", config::parse_text(R"({"hbm": {}})", "a").root) == DocumentKind::gpu);
+  CHECK(guess_kind("a.json", config::parse_text(R"({"vocab_size": 1})", "a").root) == DocumentKind::model);
+  for (const KindInfo& info : document_kinds()) {
+    CHECK(kind_info(info.kind).name == info.name);
+    CHECK(schema_of(info.kind).find("properties") != nullptr);
+  }
+}
+
+TEST_CASE("every file that ships is sound") {
+  for (const KindInfo& info : document_kinds()) {
+    for (const std::string& name : catalogue().names(info.folder)) {
+      const Validation validation = validate_file(catalogue().find(info.folder, name), std::nullopt, catalogue());
+      INFO(info.name << " " << name << ": " << (validation.errors.empty() ? "" : validation.errors.front().message));
+      CHECK(validation.kind == info.kind);
+      CHECK(validation.errors.empty());
+    }
+  }
+}
+
+TEST_CASE("a model that does not fit is a warning, a broken file is errors") {
+  const io::testing::TemporaryFolder folder;
+  EstimateRequest request = small_request();
+  request.model = "deepseek-v3";
+  const auto big = folder.put("big.json", estimate_scenario(request, catalogue()));
+  const Validation validation = validate_file(big, std::nullopt, catalogue());
+  CHECK(validation.errors.empty());
+  bool warned = false;
+  for (const auto& warning : validation.warnings) warned = warned || warning.code == "does_not_fit";
+  CHECK(warned);
+
+  const auto broken = folder.put("broken.json", R"({"version": 1, "modle": "x"})");
+  const Validation bad = validate_file(broken, std::nullopt, catalogue());
+  CHECK(bad.error_count > 1);
+  const config::Node node = to_node(bad);
+  CHECK(node.find("errors")->items.size() == bad.errors.size());
+  CHECK(node.find("errors")->items.front().find("line")->integer == 1);
+  CHECK(validate_file(folder / "missing.json", std::nullopt, catalogue()).errors.front().code == "cannot_read");
+}
+
+TEST_CASE("templates are sound, have comments and run") {
+  CHECK(code_of([] { static_cast<void>(template_by_name("chats")); }) == "unknown_template");
+  for (const Template& entry : templates()) {
+    INFO(entry.name);
+    CHECK(entry.text.find("//") != std::string_view::npos);
+    const PreparedRun prepared = prepare_text(std::string(entry.text), std::string(entry.name), catalogue(), {});
+    CHECK(prepared.loaded.warnings.empty());
+    RunSettings settings;
+    settings.until = core::Duration{3 * core::kPicosecondsPerSecond};
+    const reports::RunReport report = execute(prepared, catalogue(), settings);
+    CHECK(report.results.events > 0);
+    for (const auto& check : report.results.checks) CHECK(check.held);
+  }
+}
+
+TEST_CASE("an estimate becomes a scenario with as many nodes as it needs") {
+  EstimateRequest request = small_request();
+  config::Document document = config::parse_text(estimate_scenario(request, catalogue()), "estimate");
+  const auto text_at = [&](std::string_view pointer) { return config::to_json(*config::resolve_pointer(document.root, pointer), -1); };
+  CHECK(text_at("/cluster/node") == "\"hgx-h100-8\"");
+  CHECK(text_at("/cluster/nodes") == "1");
+  CHECK(document.root.find("cluster")->find("fabric") == nullptr);
+  CHECK(text_at("/workload/stop/requests") == "20");
+  CHECK(text_at("/workload/lengths/input/distribution") == "\"fixed\"");
+
+  request.gpu = "h200-sxm";
+  request.replicas = 3;
+  request.tp = 8;
+  request.length_ratio = 0.8;
+  request.requests = 7;
+  document = config::parse_text(estimate_scenario(request, catalogue()), "estimate");
+  CHECK(text_at("/cluster/nodes") == "3");
+  CHECK(text_at("/cluster/fabric") == "\"ib-ndr400-rail\"");
+  CHECK(text_at("/workload/stop/requests") == "7");
+  CHECK(text_at("/workload/lengths/output/ratio") == "0.8");
+
+  request.gpu = "h200";
+  CHECK(code_of([&] { static_cast<void>(estimate_scenario(request, catalogue())); }) == "unknown_entry");
+  request.gpu = "";
+  CHECK(code_of([&] { static_cast<void>(estimate_scenario(request, catalogue())); }) == "missing_flag");
+  request.gpu = "h100-sxm";
+  request.node = "hgx-h200-8";
+  CHECK(code_of([&] { static_cast<void>(estimate_scenario(request, catalogue())); }) == "contradiction");
+  request = small_request();
+  request.tp = INT64_MAX;
+  CHECK(code_of([&] { static_cast<void>(estimate_scenario(request, catalogue())); }) == "out_of_range");
+}
+
+TEST_CASE("the manifest names inputs as every machine would") {
+  const PreparedRun prepared = prepare_text(estimate_scenario(small_request(), catalogue()), "x", catalogue(), {});
+  const reports::RunReport report = execute(prepared, catalogue(), {});
+  CHECK(report.manifest.scenario == "estimate");
+  CHECK(report.manifest.scenario_sha256.size() == 64);
+  std::set<std::string> names;
+  for (const auto& input : report.manifest.inputs) {
+    CHECK(input.sha256.size() == 64);
+    names.insert(input.name);
+  }
+  CHECK(names == std::set<std::string>{"hw_configs/nodes/hgx-h100-8.json", "hw_configs/gpus/h100-sxm.json",
+                                       "models/zoo/llama-3.1-8b.json", "hw_configs/engines/vllm.json"});
+}
+
+TEST_CASE("a run that is told to stop is partial") {
+  EstimateRequest request = small_request();  // long enough that the simulation asks whether to go on
+  request.output_tokens = 256;
+  request.concurrency = 64;
+  const PreparedRun prepared = prepare_text(estimate_scenario(request, catalogue()), "x", catalogue(), {});
+  RunSettings settings;
+  settings.keep_going = [](const serving::Progress&) { return false; };
+  CHECK(execute(prepared, catalogue(), settings).results.end == serving::RunEnd::interrupted);
+  settings.keep_going = nullptr;
+  settings.max_wall = core::Duration{1};
+  CHECK(execute(prepared, catalogue(), settings).results.end == serving::RunEnd::wall_limit);
+  settings.max_wall = std::nullopt;
+  settings.max_events = 5;
+  CHECK(execute(prepared, catalogue(), settings).results.end == serving::RunEnd::event_limit);
+}
+
+TEST_CASE("explain tells the origin of every layer") {
+  const io::testing::TemporaryFolder folder;
+  const auto merge = folder.put("merge.json", R"({"deployment": {"scheduler": {"max_num_seqs": 5}}})");
+  using config::OriginKind;
+  using config::Override;
+  const std::vector<Override> overrides = {
+      {Override::Kind::merge_file, merge.string(), OriginKind::merge, "--merge"},
+      {Override::Kind::set, "seed=5", OriginKind::environment, "MOESIM_SET_seed"},
+      {Override::Kind::set, "cluster.node.gpu.tdp.value=650 W", OriginKind::command_line, "--set"}};
+  const PreparedRun prepared = prepare_text(estimate_scenario(small_request(), catalogue()), "x", catalogue(), overrides);
+  const auto one = [&](std::string_view path) {
+    const auto values = explain(prepared.loaded.resolved, prepared.loaded.document.sources, path, true);
+    REQUIRE(values.size() == 1);
+    return values.front();
+  };
+  CHECK(origin_words(one("seed")) == "environment MOESIM_SET_seed");
+  CHECK(origin_words(one("fidelity")) == "default");
+  CHECK(origin_words(one("version")) == "x:2");
+  CHECK(one("deployment.scheduler.max_num_seqs").origin == OriginKind::merge);
+  CHECK(one("cluster.node.gpu.tdp").value.text == "650 W");
+  CHECK(origin_words(one("/cluster/node/gpu/tdp")) == "--set cluster.node.gpu.tdp.value=650 W");
+  CHECK(one("cluster.node.gpu.hbm.bandwidth").label == "datasheet");
+  CHECK(one("cluster.node.gpu.hbm.bandwidth").origin == OriginKind::catalogue);
+  CHECK(code_of([&] { one("deployment.pool"); }) == "unknown_path");
+  CHECK(code_of([&] { one("seed.x"); }) == "unknown_path");
+  const auto all = explain(prepared.loaded.resolved, prepared.loaded.document.sources, "", false);
+  CHECK(all.size() > 150);
+}
+
+TEST_CASE("every topic can be described, and every entry of the catalogue") {
+  for (const TopicInfo& topic : describe_topics()) {
+    INFO(topic.name);
+    const Description description = describe(topic.name, "", catalogue());
+    reports::Style style;
+    style.width = 80;
+    CHECK(to_text(description, style).size() > 100);
+    CHECK(to_csv(description).find(',') != std::string::npos);
+    CHECK_FALSE(description.document.members.empty());
+  }
+  for (const std::string& name : catalogue().names("hw_configs/gpus")) {
+    const Description description = describe("gpu", name, catalogue());
+    CHECK(description.document.find("ridge_points")->items.size() >= 1);
+  }
+  CHECK(describe("hardware", "ib-ndr400-rail", catalogue()).document.find("kind")->text == "fabric");
+  CHECK(describe("metric", "ttft", catalogue()).document.find("metrics")->items.size() == 6);
+  CHECK(describe("workload", "poisson", catalogue()).document.find("fields")->items.size() == 1);
+  CHECK(describe("policy", "balancer", catalogue()).document.find("policies")->items.size() == 2);
+  for (const char* topic : {"gpu", "node", "fabric", "engine", "model"}) {
+    CHECK(code_of([&] { static_cast<void>(describe(topic, "no-such", catalogue())); }) == "unknown_entry");
+  }
+  for (const char* topic : {"metric", "policy", "workload", "scenario", "hardware", "no-such"}) {
+    CHECK(code_of([&] { static_cast<void>(describe(topic, "no-such", catalogue())); }) == "unknown_name");
+  }
+}
+
+TEST_CASE("a model's page has the numbers that scripts ask for") {
+  const config::Node node = describe("model", "deepseek-v3", catalogue()).document;
+  CHECK(config::resolve_pointer(node, "/parameters/total")->integer == 671'026'419'200);
+  CHECK(config::resolve_pointer(node, "/parameters/active")->integer == 37'552'297'472);
+  CHECK(config::resolve_pointer(node, "/parameters/active_without_embeddings")->integer == 35'698'939'392);
+  CHECK(node.find("kv_bytes_per_token")->integer == 70'272);
+}
+
+}  // namespace moesim::studies
