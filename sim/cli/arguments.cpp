@@ -77,6 +77,14 @@ void Arguments::check_leftovers(const std::vector<std::string>& leftovers) const
   }
 }
 
+namespace {
+
+[[noreturn]] void fail_no_value(const Arguments::Spec& spec) {
+  throw InputError("bad_flag", fmt::format("{} needs a value: {}", split_names(spec.names).back(), spec.placeholder));
+}
+
+}  // namespace
+
 void Arguments::parse(const std::vector<std::string>& line) {
   ::CLI::App app;
   app.set_help_flag();
@@ -97,7 +105,11 @@ void Arguments::parse(const std::vector<std::string>& line) {
   try {
     app.parse(reversed);
   } catch (const ::CLI::ParseError& error) {
-    throw InputError("bad_flag", error.what());
+    // CLI11 says "--set: 1 required TEXT missing".
+    const std::string what = error.what();
+    const std::string name = what.substr(0, what.find(':'));
+    const bool missing = name.starts_with('-') && name.find(' ') == std::string::npos;
+    throw InputError("bad_flag", missing ? fmt::format("{} needs a value", name) : what);
   }
   std::vector<std::string> leftovers = app.remaining();
   std::erase(leftovers, "--");
@@ -108,6 +120,7 @@ void Arguments::parse(const std::vector<std::string>& line) {
     if (found == options.end()) continue;
     const auto index = static_cast<std::size_t>(found - options.begin());
     const std::size_t nth = seen[option]++;
+    if (targets_[index].kind != Kind::flag && nth >= values[index].size()) fail_no_value(flags_[index]);
     if (nth < values[index].size()) given_.emplace_back(split_names(flags_[index].names).back(), values[index][nth]);
   }
   for (std::size_t i = 0; i < flags_.size(); ++i) {

@@ -19,6 +19,7 @@ using config::Node;
 Node plain_error(std::string_view code, std::string_view message, std::string_view suggestion = "") {
   Node node = Node::object();
   node.set("code", Node::of(code));
+  node.set("pointer", Node::of(std::string_view("")));
   node.set("message", Node::of(message));
   if (!suggestion.empty()) node.set("suggestion", Node::of(suggestion));
   return node;
@@ -34,6 +35,7 @@ Failure input_failure(const config::InputError& error, bool color) {
   for (const config::Diagnostic& diagnostic : error.diagnostics().errors()) {
     failure.all_errors.items.push_back(config::to_node(diagnostic, error.sources()));
   }
+  failure.more_errors = error.diagnostics().error_count() - error.diagnostics().errors().size();
   failure.error = failure.all_errors.items.empty() ? plain_error("bad_input", error.what())
                                                    : failure.all_errors.items.front();
   return failure;
@@ -110,6 +112,9 @@ int run_guarded(const std::function<int()>& body, Writer& out, Writer& err, cons
       Node document = Node::object();
       document.set("error", std::move(failure.error));
       if (failure.all_errors.items.size() > 1) document.set("errors", std::move(failure.all_errors));
+      if (failure.more_errors > 0) {
+        document.set("more_errors", Node::of(static_cast<std::int64_t>(failure.more_errors)));
+      }
       document.set("exit", std::move(exit));
       out.print(config::to_json(document) + "\n");
     }

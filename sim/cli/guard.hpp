@@ -17,6 +17,7 @@ struct Failure {
   std::string text;        // for people, with a line ending
   config::Node error;      // {code, pointer?, file?, line?, column?, message, suggestion?}
   config::Node all_errors;  // the list, where there are several
+  std::size_t more_errors = 0;  // how many further errors there are
 };
 
 // What a bug report should name.

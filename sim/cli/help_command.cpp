@@ -22,15 +22,15 @@ class HelpCommand final : public Command {
     arguments.words("TOPIC", "a command, or one of the topics", words_, 0, 1);
   }
   int execute(const Context& context, const Arguments&) override {
-    require_format(context, "help", !words_.empty() && words_.front() == "exit-codes", false);
     if (words_.empty()) {
+      require_format(context, "help", false, false);
       context.out->print(main_help(context.out_style));
       return kExitOk;
     }
-    if (context.format == Format::json) return exit_codes_json(context);
     std::vector<std::string> known = help_topics();
     for (const auto& command : make_commands()) {
       if (command->name() == words_.front()) {
+        require_format(context, "help", false, false);
         context.out->print(command_help(*command, true, context.out_style));
         return kExitOk;
       }
@@ -41,6 +41,9 @@ class HelpCommand final : public Command {
       throw config::InputError("unknown_topic", fmt::format("there is no help on \"{}\"", words_.front()),
                                config::nearest(words_.front(), known), fmt::format("known: {}", fmt::join(known, ", ")));
     }
+    const bool has_json = words_.front() == "exit-codes";
+    require_format(context, "help", has_json, false);
+    if (context.format == Format::json) return exit_codes_json(context);
     context.out->print(page);
     return kExitOk;
   }

@@ -30,16 +30,16 @@ class InitCommand final : public Command {
     arguments.words("TEMPLATE", "minimal, chat or long-context", names_, 0, 1);
   }
   int execute(const Context& context, const Arguments&) override {
-    require_format(context, "init", list_, false);
     if (list_) return list(context);
     const studies::Template& chosen = studies::template_by_name(names_.empty() ? "minimal" : names_.front());
+    std::error_code ignored;
+    if (file_ && !force_ && std::filesystem::exists(*file_, ignored)) {
+      throw config::InputError("file_exists", fmt::format("{} exists already", *file_), "--force");
+    }
+    require_format(context, "init", false, false);
     if (!file_) {
       context.out->print(chosen.text);
       return kExitOk;
-    }
-    std::error_code ignored;
-    if (!force_ && std::filesystem::exists(*file_, ignored)) {
-      throw config::InputError("file_exists", fmt::format("{} exists already", *file_), "--force");
     }
     io::write_file(*file_, chosen.text);
     if (!context.quiet) context.err->print(fmt::format("wrote {}; next: moesim run {}\n", *file_, *file_));
@@ -48,6 +48,7 @@ class InitCommand final : public Command {
 
  private:
   static int list(const Context& context) {
+    require_format(context, "init --list", true, false);
     reports::Table table({{"template", false, 0}, {"what", false, 0}});
     config::Node names = config::Node::array();
     for (const studies::Template& entry : studies::templates()) {

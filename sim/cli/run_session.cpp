@@ -117,6 +117,9 @@ class Session {
     const reports::RunReport report = studies::execute(planned.prepared, context_.catalogue, settings);
     info.wall_s = seconds_of(CLOCK_MONOTONIC) - wall;
     info.cpu_s = seconds_of(CLOCK_THREAD_CPUTIME_ID) - cpu;
+    for (const fs::path& file : studies::input_files(planned.prepared, context_.data_dir)) {
+      info.files.push_back(file.string());
+    }
     std::vector<reports::WrittenFile> files;
     if (planned.folder) files = reports::write_result_files(*planned.folder, report, info);
     return answer(planned, report, files);
@@ -167,9 +170,6 @@ class Session {
     info.working_folder = fs::current_path(ignored).string();
     info.scenario_path = planned.prepared.file.string();
     info.output_folder = planned.folder ? planned.folder->string() : "";
-    for (const fs::path& file : studies::input_files(planned.prepared, context_.data_dir)) {
-      info.files.push_back(file.string());
-    }
     return info;
   }
 

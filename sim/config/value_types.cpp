@@ -133,11 +133,14 @@ void bad_quantity(const Node& in, Reader& reader, const QuantityError& error, bo
                error.suggestion.empty() ? "" : fmt::format("\"{}\"", error.suggestion), "", form);
 }
 
+// The one problem of parse_real that is not about the form of the text.
+bool is_about_range(const QuantityError& error) { return error.message.find("out of range") != std::string::npos; }
+
 // True when the text's form is right, so that only its value can be wrong (which JSON Schema cannot see).
 bool form_is_right(std::string_view text, Dimension dimension) {
   double ignored = 0;
   QuantityError error;
-  return parse_real(text, dimension, ignored, error);
+  return parse_real(text, dimension, ignored, error) || is_about_range(error);
 }
 
 }  // namespace
@@ -172,7 +175,7 @@ bool read_real_quantity(const Node& in, Reader& reader, Dimension dimension, con
   QuantityError error;
   double value = 0;
   if (!parse_real(in.text, dimension, value, error)) {
-    bad_quantity(in, reader, error, error.message.find("out of range") == std::string::npos);
+    bad_quantity(in, reader, error, !is_about_range(error));
     return false;
   }
   if (outside(bounds, value)) {

@@ -183,6 +183,8 @@ Description describe_metric(std::string_view name) {
   std::vector<std::string> known;
   for (const serving::MetricInfo& info : serving::metric_catalogue()) {
     known.push_back(info.name);
+    const std::string head = info.name.substr(0, info.name.find('.'));
+    if (std::find(known.begin(), known.end(), head) == known.end()) known.push_back(head);
     const bool family = info.name.starts_with(fmt::format("{}.", name));
     if (!name.empty() && info.name != name && !family) continue;
     table.add({info.name, info.unit, info.sentence});
@@ -202,9 +204,10 @@ Description describe_metric(std::string_view name) {
 Description describe_policy(std::string_view name) {
   Table table({{"policy", false, 0}, {"name", false, 0}, {"meaning", false, 0}});
   Node list = Node::array();
-  std::vector<std::string> known;
+  std::vector<std::string> known, words;
   for (const Choice& choice : choices()) {
     if (std::find(known.begin(), known.end(), choice.policy) == known.end()) known.push_back(choice.policy);
+    words.push_back(choice.name);
     if (!name.empty() && name != choice.policy && name != choice.name) continue;
     table.add({choice.policy, choice.name, choice.sentence});
     Node entry = Node::object();
@@ -214,7 +217,11 @@ Description describe_policy(std::string_view name) {
     entry.set("meaning", text_node(choice.sentence));
     list.items.push_back(std::move(entry));
   }
-  if (list.items.empty()) fail_unknown("policy", name, known);
+  if (list.items.empty()) {
+    words.insert(words.end(), known.begin(), known.end());
+    throw config::InputError("unknown_name", fmt::format("there is no policy \"{}\"", name),
+                             config::nearest(name, words), fmt::format("known: {}", fmt::join(known, ", ")));
+  }
   Node document = Node::object();
   document.set("policies", std::move(list));
   return {{{"Policies", std::move(table), {}}}, std::move(document)};

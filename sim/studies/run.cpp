@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "sim/io/sha256.hpp"
+#include "sim/studies/inputs.hpp"
 #include "workloads/source.hpp"
 
 namespace moesim::studies {
@@ -65,6 +66,7 @@ std::vector<reports::InputDigest> digests(const PreparedRun& prepared, const con
 
 PreparedRun prepare_file(const fs::path& file, const config::Catalogue& catalogue,
                          const std::vector<config::Override>& overrides) {
+  check_scenario_file(file);
   PreparedRun prepared;
   prepared.loaded =
       config::read_document<serving::Scenario>(config::load_document(file, catalogue, overrides), catalogue);
@@ -95,6 +97,7 @@ std::vector<fs::path> input_files(const PreparedRun& prepared, const fs::path& d
 reports::RunReport execute(const PreparedRun& prepared, const config::Catalogue& catalogue,
                            const RunSettings& settings) {
   using Clock = std::chrono::steady_clock;
+  check_trace(prepared.loaded, prepared.folder, settings.data_dir);
   serving::RunOptions options;
   options.scenario_dir = prepared.folder;
   options.data_dir = settings.data_dir;
