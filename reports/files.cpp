@@ -62,13 +62,18 @@ void append_tpot(Record& record, const RequestRow& row) {
 }  // namespace
 
 void write_requests_csv(const Results& results, const Sink& sink) {
-  sink("id,status,reason,warmup,session,replica,dp_rank,input_tokens,output_tokens,generated_tokens,preemptions,"
-       "arrival_s,scheduled_s,first_token_s,finished_s,queueing_s,ttft_s,tpot_s,e2e_s\n");
+  sink(
+      "id,status,reason,warmup,session,replica,dp_rank,input_tokens,output_tokens,generated_tokens,"
+      "preemptions,"
+      "arrival_s,scheduled_s,first_token_s,finished_s,queueing_s,ttft_s,tpot_s,e2e_s\n");
   Record record;
   for (const RequestRow& row : results.requests) {
     record.whole(row.id).text(serving::to_string(row.status)).text(row.reason).whole(row.warmup ? 1 : 0);
     record.identifier(row.session).identifier(row.replica).identifier(row.dp_rank);
-    record.whole(row.input_tokens).whole(row.output_tokens).whole(row.generated_tokens).whole(row.preemptions);
+    record.whole(row.input_tokens)
+        .whole(row.output_tokens)
+        .whole(row.generated_tokens)
+        .whole(row.preemptions);
     record.instant(row.arrival).instant(row.scheduled).instant(row.first_token).instant(row.finished);
     record.between(row.arrival, row.scheduled).between(row.arrival, row.first_token);
     append_tpot(record, row);
@@ -77,13 +82,19 @@ void write_requests_csv(const Results& results, const Sink& sink) {
 }
 
 void write_timeseries_csv(const Results& results, const Sink& sink) {
-  sink("begin_s,end_s,arrivals,finished,prefill_tokens,decode_tokens,steps,preemptions,mean_running,mean_waiting,"
-       "mean_kv_bytes,busy_fraction\n");
+  sink(
+      "begin_s,end_s,arrivals,finished,prefill_tokens,decode_tokens,steps,preemptions,mean_running,mean_"
+      "waiting,"
+      "mean_kv_bytes,busy_fraction\n");
   Record record;
   for (const serving::TimeseriesRow& row : results.timeseries) {
     record.instant(row.begin).instant(row.end).whole(row.arrivals).whole(row.finished);
     record.whole(row.prefill_tokens).whole(row.decode_tokens).whole(row.steps).whole(row.preemptions);
-    record.real(row.mean_running).real(row.mean_waiting).real(row.mean_kv_bytes).real(row.busy_fraction).end(sink);
+    record.real(row.mean_running)
+        .real(row.mean_waiting)
+        .real(row.mean_kv_bytes)
+        .real(row.busy_fraction)
+        .end(sink);
   }
 }
 
@@ -128,7 +139,8 @@ std::vector<WrittenFile> write_result_files(const std::filesystem::path& folder,
 
   std::vector<std::pair<std::string, io::AtomicFile>> files;
   const auto open = [&](const char* name) { files.emplace_back(name, io::AtomicFile(folder / name)); };
-  for (const char* name : {"requests.csv", "timeseries.csv", "experts.csv", "run_info.json", "results.json"}) open(name);
+  for (const char* name : {"requests.csv", "timeseries.csv", "experts.csv", "run_info.json", "results.json"})
+    open(name);
   const auto sink = [&](std::size_t index) {
     return [&file = files[index].second](std::string_view bytes) { file.write(bytes); };
   };

@@ -29,8 +29,8 @@ struct RunInfo {
 
 using Sink = std::function<void(std::string_view)>;
 
-// One row per request, in the order of ids. Times are exact decimal seconds; what did not happen is empty. tpot_s is
-// rounded to the picosecond and empty for requests with one output token.
+// One row per request, in the order of ids. Times are exact decimal seconds; what did not happen is empty.
+// tpot_s is rounded to the picosecond and empty for requests with one output token.
 void write_requests_csv(const serving::Results& results, const Sink& sink);
 // One row per interval.
 void write_timeseries_csv(const serving::Results& results, const Sink& sink);
@@ -44,10 +44,10 @@ struct WrittenFile {
   std::string sha256;  // of its bytes
 };
 
-// Writes the five files into `folder`, which is made if it is missing. They appear only after all of them were
-// written completely, results.json last. Returns the four that belong to the result (not run_info.json) with their
-// digests. Throws io::IoError.
-[[nodiscard]] std::vector<WrittenFile> write_result_files(const std::filesystem::path& folder, const RunReport& report,
-                                                          const RunInfo& info);
+// Writes the five files into `folder`, which is made if it is missing. They appear only after all of them
+// were written completely, results.json last. Returns the four that belong to the result (not run_info.json)
+// with their digests. Throws io::IoError.
+[[nodiscard]] std::vector<WrittenFile> write_result_files(const std::filesystem::path& folder,
+                                                          const RunReport& report, const RunInfo& info);
 
 }  // namespace moesim::reports

@@ -40,7 +40,8 @@ std::string_view end_words(serving::RunEnd end) {
 }
 
 std::string_view accuracy_sentence() {
-  return "First roofline: kernel rates are fitted or from datasheets, but whole runs are not calibrated against "
+  return "First roofline: kernel rates are fitted or from datasheets, but whole runs are not calibrated "
+         "against "
          "end-to-end silicon yet, and contention between kernels is not modelled";
 }
 

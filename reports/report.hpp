@@ -15,8 +15,8 @@ namespace moesim::reports {
 inline constexpr std::int64_t kResultSchema = 1;
 inline constexpr std::int64_t kScenarioSchema = 1;
 
-// A file that took part in a run. The name is the same on every machine: the path inside the catalogue, the trace
-// as the scenario names it, or the bare file name.
+// A file that took part in a run. The name is the same on every machine: the path inside the catalogue, the
+// trace as the scenario names it, or the bare file name.
 struct InputDigest {
   std::string name;
   std::string sha256;
@@ -47,7 +47,8 @@ struct RunReport {
 // The sentence about how far the model was compared with silicon. Stands in every summary and result file.
 [[nodiscard]] std::string_view accuracy_sentence();
 
-// Share of the step time whose binding number has each label, in the order of config::Label; zeros without steps.
+// Share of the step time whose binding number has each label, in the order of config::Label; zeros without
+// steps.
 [[nodiscard]] std::vector<double> label_shares(const serving::Results& results);
 
 }  // namespace moesim::reports

@@ -86,7 +86,7 @@ Node rules_node(const std::vector<serving::RuleResult>& rules) {
     Node node = Node::object();
     node.set("rule", text(rule.text));
     node.set("metric", text(rule.metric));
-    node.set("value", number(rule.value));
+    node.set("value", rule.value ? number(*rule.value) : Node{});
     node.set("limit", number(rule.limit));
     node.set("unit", text(rule.unit));
     node.set("held", Node::of(rule.held));
@@ -138,7 +138,8 @@ Node step_time_node(const execution::StepTime& time) {
   for (std::size_t i = 0; i < time.by_part.size(); ++i) parts.set(kPartKeys[i], seconds(time.by_part[i]));
   node.set("by_part_s", std::move(parts));
   Node resources = Node::object();
-  for (std::size_t i = 0; i < time.by_resource.size(); ++i) resources.set(kResourceKeys[i], seconds(time.by_resource[i]));
+  for (std::size_t i = 0; i < time.by_resource.size(); ++i)
+    resources.set(kResourceKeys[i], seconds(time.by_resource[i]));
   node.set("by_resource_s", std::move(resources));
   return node;
 }

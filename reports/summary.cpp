@@ -14,7 +14,9 @@ namespace {
 
 using serving::Results;
 
-std::string heading(std::string_view text, const Style& style) { return paint(text, Tone::heading, style) + "\n"; }
+std::string heading(std::string_view text, const Style& style) {
+  return paint(text, Tone::heading, style) + "\n";
+}
 
 // A paragraph that starts with a label and hangs below its text.
 std::string paragraph(std::string_view label, std::string_view text, const Style& style) {
@@ -25,15 +27,16 @@ std::string title(const RunReport& report, const Style& style) {
   const serving::Scenario& scenario = report.scenario;
   const hardware::Cluster& cluster = scenario.cluster;
   const std::string name = paint(report.manifest.scenario, Tone::heading, style);
-  std::string out = fmt::format("{}: {} on {} x {}, {} GPU{} ({})\n", name, scenario.model.name, cluster.nodes,
-                                cluster.node.name, report.results.gpus, report.results.gpus == 1 ? "" : "s",
-                                cluster.node.gpu.name);
+  std::string out = fmt::format("{}: {} on {} x {}, {} GPU{} ({})\n", name, scenario.model.name,
+                                cluster.nodes, cluster.node.name, report.results.gpus,
+                                report.results.gpus == 1 ? "" : "s", cluster.node.gpu.name);
   for (const auto& [pool_name, pool] : scenario.deployment.pools) {
-    out += fmt::format("  pool {}: {} replica{} of tp {}, dp_attention {}, ep {}; {} {}; weights {}, KV {}\n", pool_name,
-                       pool.replicas, pool.replicas == 1 ? "" : "s", pool.tp, pool.dp_attention, pool.ep,
-                       scenario.deployment.engine.name, scenario.deployment.engine.version,
-                       config::enum_name(scenario.deployment.formats.weights),
-                       config::enum_name(scenario.deployment.formats.kv));
+    const std::string text = fmt::format(
+        "{} replica{} of tp {}, dp_attention {}, ep {}; {} {}; weights {}, KV {}", pool.replicas,
+        pool.replicas == 1 ? "" : "s", pool.tp, pool.dp_attention, pool.ep, scenario.deployment.engine.name,
+        scenario.deployment.engine.version, config::enum_name(scenario.deployment.formats.weights),
+        config::enum_name(scenario.deployment.formats.kv));
+    out += paragraph(fmt::format("  pool {}: ", pool_name), text, style);
   }
   return out;
 }
@@ -41,33 +44,34 @@ std::string title(const RunReport& report, const Style& style) {
 std::string partial_banner(const RunReport& report, const Style& style) {
   if (!report.partial()) return "";
   const Results& results = report.results;
-  const std::string text =
-      fmt::format("PARTIAL RESULTS: {} after {} of simulated time. {} requests were served, {} had not ended. Every "
-                  "number below is about the part that ran; the workload is not answered.",
-                  end_words(results.end), human_seconds(results.clock_end.seconds()), grouped(results.served),
-                  grouped(results.unfinished));
+  const std::string text = fmt::format(
+      "PARTIAL RESULTS: {} after {} of simulated time. {} requests were served, {} had not ended. Every "
+      "number below is about the part that ran; the workload is not answered.",
+      end_words(results.end), human_seconds(results.clock_end.seconds()), grouped(results.served),
+      grouped(results.unfinished));
   return paint(wrapped(text, style.width), Tone::bad, style) + "\n\n";
 }
 
 // How far a value is from its limit: "1.2 times the limit", "36 % below".
 std::string distance(const serving::RuleResult& rule) {
-  if (rule.limit == 0 || !std::isfinite(rule.value) || !std::isfinite(rule.limit)) return "";
-  const double ratio = rule.value / rule.limit;
-  if (rule.value == rule.limit) return "at the limit";
+  if (!rule.value || rule.limit == 0 || !std::isfinite(*rule.value) || !std::isfinite(rule.limit)) return "";
+  const double ratio = *rule.value / rule.limit;
+  if (*rule.value == rule.limit) return "at the limit";
   if (ratio >= 2) return fmt::format("{} times the limit", human_number(ratio));
-  return ratio >= 1 ? fmt::format("{} above", percent(ratio - 1)) : fmt::format("{} below", percent(1 - ratio));
+  return ratio >= 1 ? fmt::format("{} above", percent(ratio - 1))
+                    : fmt::format("{} below", percent(1 - ratio));
 }
 
-std::string rule_table(const std::vector<serving::RuleResult>& rules, std::string_view good, std::string_view bad,
-                       const Style& style) {
+std::string rule_table(const std::vector<serving::RuleResult>& rules, std::string_view good,
+                       std::string_view bad, const Style& style) {
   std::string out;
   std::size_t text_width = 0;
   for (const auto& rule : rules) text_width = std::max(text_width, rule.text.size());
   const std::size_t word_width = std::max(good.size(), bad.size());
   for (const auto& rule : rules) {
     const std::string word = fmt::format("{:<{}}", rule.held ? good : bad, word_width);
-    out += fmt::format("  {}  {:<{}}  {}", paint(word, rule.held ? Tone::good : Tone::bad, style), rule.text, text_width,
-                       human_value(rule.value, rule.unit));
+    out += fmt::format("  {}  {:<{}}  {}", paint(word, rule.held ? Tone::good : Tone::bad, style), rule.text,
+                       text_width, rule.value ? human_value(*rule.value, rule.unit) : "no value in this run");
     const std::string far = distance(rule);
     if (!far.empty()) out += fmt::format("  ({})", far);
     out += '\n';
@@ -81,9 +85,11 @@ std::string verdict(const RunReport& report, const Style& style) {
   const auto missed = std::count_if(rules.begin(), rules.end(), [](const auto& rule) { return !rule.held; });
   std::string out;
   if (missed == 0) {
-    out = fmt::format("SLO {}: {} of {} rules hold\n", paint("met", Tone::good, style), rules.size(), rules.size());
+    out = fmt::format("SLO {}: {} of {} rules hold\n", paint("met", Tone::good, style), rules.size(),
+                      rules.size());
   } else {
-    out = fmt::format("SLO {}: {} of {} rules missed\n", paint("MISSED", Tone::bad, style), missed, rules.size());
+    out = fmt::format("SLO {}: {} of {} rules missed\n", paint("MISSED", Tone::bad, style), missed,
+                      rules.size());
   }
   return out + rule_table(rules, "met", "MISSED", style);
 }
@@ -92,20 +98,26 @@ std::string expectations(const RunReport& report, const Style& style) {
   const auto& rules = report.results.expect;
   if (rules.empty()) return "";
   const auto failed = std::count_if(rules.begin(), rules.end(), [](const auto& rule) { return !rule.held; });
-  return fmt::format("\nExpectations: {} of {} hold\n", static_cast<std::ptrdiff_t>(rules.size()) - failed, rules.size()) +
+  return fmt::format("\nExpectations: {} of {} hold\n", static_cast<std::ptrdiff_t>(rules.size()) - failed,
+                     rules.size()) +
          rule_table(rules, "holds", "FAILED", style);
 }
 
 std::string latency(const Results& results, const Style& style) {
-  Table table({{"Latency", false, 0}, {"p50", true, 0}, {"p95", true, 0}, {"p99", true, 0}, {"mean", true, 1},
-               {"max", true, 2}, {"requests", true, 3}});
+  Table table({{"Latency", false, 0},
+               {"p50", true, 0},
+               {"p95", true, 0},
+               {"p99", true, 0},
+               {"mean", true, 1},
+               {"max", true, 2},
+               {"requests", true, 3}});
   const auto add = [&](std::string name, const serving::Quantiles& q) {
     if (q.count == 0) {
       table.add({std::move(name), "-", "-", "-", "-", "-", "0"});
       return;
     }
-    table.add({std::move(name), human_seconds(q.p50), human_seconds(q.p95), human_seconds(q.p99), human_seconds(q.mean),
-               human_seconds(q.max), grouped(q.count)});
+    table.add({std::move(name), human_seconds(q.p50), human_seconds(q.p95), human_seconds(q.p99),
+               human_seconds(q.mean), human_seconds(q.max), grouped(q.count)});
   };
   add("  TTFT (first token)", results.ttft);
   add("  TPOT (per output token)", results.tpot);
@@ -117,37 +129,45 @@ std::string latency(const Results& results, const Style& style) {
 std::string throughput(const Results& results, const Style& style) {
   const double gpus = results.gpus > 0 ? static_cast<double>(results.gpus) : 1.0;
   const double seconds = (results.clock_end - results.clock_start).seconds();
-  std::string out = heading(fmt::format("Throughput over {} of simulated time", human_seconds(seconds)), style);
+  std::string out =
+      heading(fmt::format("Throughput over {} of simulated time", human_seconds(seconds)), style);
   out += fmt::format("  requests       {} /s served, {} /s goodput (every per-request SLO met)\n",
                      human_number(results.requests_per_s), human_number(results.goodput_per_s));
   out += fmt::format("  output tokens  {} /s, {} /s per GPU\n", human_number(results.output_tokens_per_s),
                      human_number(results.output_tokens_per_s / gpus));
   out += fmt::format("  input tokens   {} /s, {} /s per GPU\n", human_number(results.input_tokens_per_s),
                      human_number(results.input_tokens_per_s / gpus));
-  out += fmt::format("  load           {} requests running and {} waiting on average, replicas busy {}\n",
-                     human_number(results.mean_running), human_number(results.mean_waiting),
-                     percent(results.busy_fraction));
-  out += fmt::format("  outcome        {} served, {} refused, {} unfinished; {} preemptions; {} steps\n",
-                     grouped(results.served), grouped(results.refused), grouped(results.unfinished),
-                     grouped(results.preemptions), grouped(results.steps));
-  return out;
+  out += paragraph("  load           ",
+                   fmt::format("{} requests running and {} waiting on average, replicas busy {}",
+                               human_number(results.mean_running), human_number(results.mean_waiting),
+                               percent(results.busy_fraction)),
+                   style);
+  return out +
+         paragraph("  outcome        ",
+                   fmt::format("{} served, {} refused, {} unfinished; {} preemptions; {} steps",
+                               grouped(results.served), grouped(results.refused), grouped(results.unfinished),
+                               grouped(results.preemptions), grouped(results.steps)),
+                   style);
 }
 
 std::string cost(const Results& results, const Style& style) {
   if (!results.gpu_hour_usd) {
-    return heading("Cost", style) + "  unknown: no price per GPU hour in the scenario (prices.gpu_hour) or the GPU file\n";
+    return heading("Cost", style) +
+           "  unknown: no price per GPU hour in the scenario (prices.gpu_hour) or the GPU file\n";
   }
   std::string out = heading("Cost", style);
   if (results.cost_usd_per_mtok) {
-    out += fmt::format("  {} per million tokens, input and output together\n", human_usd(*results.cost_usd_per_mtok));
+    out += fmt::format("  {} per million tokens, input and output together\n",
+                       human_usd(*results.cost_usd_per_mtok));
   }
   if (results.cost_usd_per_mtok_output) {
     out += fmt::format("  {} per million output tokens\n", human_usd(*results.cost_usd_per_mtok_output));
   }
   const double hourly = *results.gpu_hour_usd * static_cast<double>(results.gpus);
-  out += paragraph("  ", fmt::format("{} GPU{} x {} = {} per hour, idle time included; price: {}", results.gpus,
-                                     results.gpus == 1 ? "" : "s",
-                                     human_usd(*results.gpu_hour_usd), human_usd(hourly), results.price_source),
+  out += paragraph("  ",
+                   fmt::format("{} GPU{} x {} = {} per hour, idle time included; price: {}", results.gpus,
+                               results.gpus == 1 ? "" : "s", human_usd(*results.gpu_hour_usd),
+                               human_usd(hourly), results.price_source),
                    style);
   return out;
 }
@@ -157,8 +177,8 @@ std::string memory(const Results& results, const Style& style) {
   if (index >= results.memory.size()) return "";
   const serving::MemoryBudget& budget = results.memory[index];
   const double total = std::max(1.0, budget.total.as_double());
-  std::string out = heading(fmt::format("Memory of the tightest device (pool {}, {} alike), {} usable", budget.pool,
-                                        budget.devices, human_bytes(budget.total.as_double())),
+  std::string out = heading(fmt::format("Memory of the tightest device (pool {}, {} alike), {} usable",
+                                        budget.pool, budget.devices, human_bytes(budget.total.as_double())),
                             style);
   const auto row = [&](std::string_view name, double bytes) {
     std::string line = fmt::format("  {:<22}{:>12}  {:>7}", name, human_bytes(bytes), percent(bytes / total));
@@ -178,17 +198,22 @@ std::string memory(const Results& results, const Style& style) {
   row("runtime", budget.runtime.as_double());
   row("reserved by the rule", budget.reserved.as_double());
   if (budget.kv_blocks > 0 && budget.kv_bytes_per_token > 0) {
-    out += fmt::format("  room for {} tokens of context per data-parallel rank ({} per token), at most {} in use\n",
-                       grouped(budget.kv_blocks * budget.kv_block_tokens),
-                       human_bytes(static_cast<double>(budget.kv_bytes_per_token)),
-                       percent(static_cast<double>(budget.kv_peak_blocks) / static_cast<double>(budget.kv_blocks)));
+    const double peak = static_cast<double>(budget.kv_peak_blocks) / static_cast<double>(budget.kv_blocks);
+    out += paragraph(
+        "  ",
+        fmt::format("room for {} tokens of context per data-parallel rank ({} B per token and device), "
+                    "at most {} in use",
+                    grouped(budget.kv_blocks * budget.kv_block_tokens), grouped(budget.kv_bytes_per_token),
+                    percent(peak)),
+        style);
   }
   return out;
 }
 
 // "routed experts 41.0 %, attention 22.1 %, ...": the largest first, and nothing below 0.05 %.
 std::string share_list(std::vector<std::pair<std::string, double>> shares) {
-  std::stable_sort(shares.begin(), shares.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  std::stable_sort(shares.begin(), shares.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
   std::string out;
   for (const auto& [name, share] : shares) {
     if (share < 0.0005) continue;
@@ -219,10 +244,11 @@ std::string time_split(const Results& results, const Style& style) {
   out += paragraph("  by part:              ", share_list(std::move(parts)), style);
   out += paragraph("  by binding resource:  ", share_list(std::move(resources)), style);
   if (!results.experts.empty()) {
-    out += paragraph("  expert imbalance:     ",
-                     fmt::format("busiest expert {} x the mean of its layer, busiest expert shard {} x the mean",
-                                 human_number(results.expert_imbalance), human_number(results.rank_imbalance)),
-                     style);
+    out +=
+        paragraph("  expert imbalance:     ",
+                  fmt::format("busiest expert {} x the mean of its layer, busiest expert shard {} x the mean",
+                              human_number(results.expert_imbalance), human_number(results.rank_imbalance)),
+                  style);
   }
   return out;
 }
@@ -234,8 +260,10 @@ std::string quality(const Results& results, const Style& style) {
     shares.emplace_back(config::enum_name(static_cast<config::Label>(i)), values[i]);
   }
   std::string out = heading("How good these numbers are", style);
-  out += paragraph("  ", fmt::format("step time by the origin of the number that binds: {}", share_list(std::move(shares))),
-                   style);
+  out += paragraph(
+      "  ",
+      fmt::format("step time by the origin of the number that binds: {}", share_list(std::move(shares))),
+      style);
   return out + paragraph("  ", accuracy_sentence(), style);
 }
 
@@ -247,7 +275,8 @@ std::string binding(const Results& results, const Style& style) {
 }
 
 std::string checks(const Results& results, const Style& style) {
-  const auto held = std::count_if(results.checks.begin(), results.checks.end(), [](const auto& c) { return c.held; });
+  const auto held =
+      std::count_if(results.checks.begin(), results.checks.end(), [](const auto& c) { return c.held; });
   const bool all = static_cast<std::size_t>(held) == results.checks.size();
   std::string out = fmt::format("checks: {} of {} held\n", held, results.checks.size());
   if (!all) out = paint(out.substr(0, out.size() - 1), Tone::bad, style) + "\n";
@@ -271,10 +300,15 @@ std::string text_summary(const RunReport& report, const Style& given) {
   Style style = given;
   style.width = std::clamp<std::size_t>(given.width, 60, 100);
   const Results& results = report.results;
-  const std::string sections[] = {
-      verdict(report, style) + expectations(report, style), latency(results, style), throughput(results, style),
-      cost(results, style),  memory(results, style),  time_split(results, style), quality(results, style),
-      binding(results, style), warnings(results, style) + checks(results, style)};
+  const std::string sections[] = {verdict(report, style) + expectations(report, style),
+                                  latency(results, style),
+                                  throughput(results, style),
+                                  cost(results, style),
+                                  memory(results, style),
+                                  time_split(results, style),
+                                  quality(results, style),
+                                  binding(results, style),
+                                  warnings(results, style) + checks(results, style)};
   std::string out = title(report, style) + "\n" + partial_banner(report, style);
   for (std::size_t i = 0; i < std::size(sections); ++i) {
     if (sections[i].empty()) continue;

@@ -116,7 +116,8 @@ std::string human_value(double value, std::string_view unit) {
 std::string exact_seconds(core::Duration duration) {
   constexpr auto kPs = static_cast<std::uint64_t>(core::kPicosecondsPerSecond);
   const bool negative = duration.ps < 0;
-  const std::uint64_t size = negative ? ~static_cast<std::uint64_t>(duration.ps) + 1 : static_cast<std::uint64_t>(duration.ps);
+  const std::uint64_t size =
+      negative ? ~static_cast<std::uint64_t>(duration.ps) + 1 : static_cast<std::uint64_t>(duration.ps);
   std::string text = fmt::format("{}{}", negative ? "-" : "", size / kPs);
   if (size % kPs == 0) return text;
   text += fmt::format(".{:012}", size % kPs);
@@ -200,7 +201,8 @@ Table::Fit Table::fit(std::size_t width, std::size_t indent) const {
   }
   const auto total = [&] {
     std::size_t sum = indent;
-    for (std::size_t c = 0; c < columns_.size(); ++c) sum += fit.shown[c] ? fit.widths[c] + (c == 0 ? 0 : 2) : 0;
+    for (std::size_t c = 0; c < columns_.size(); ++c)
+      sum += fit.shown[c] ? fit.widths[c] + (c == 0 ? 0 : 2) : 0;
     return sum;
   };
   // Words in the last column are wrapped before anything is left out.
@@ -250,7 +252,8 @@ std::string Table::text(const Style& style, std::size_t indent) const {
   std::string out = paint(head, Tone::heading, style) + "\n";
   for (const auto& row : rows_) out += line(row, fitted, indent);
   if (!fitted.dropped.empty()) {
-    out += paint(fmt::format("{:>{}}left out for want of width: {}", "", indent, fmt::join(fitted.dropped, ", ")),
+    out += paint(fmt::format("{:>{}}left out for want of width: {}", "", indent,
+                             fmt::join(fitted.dropped, ", ")),
                  Tone::dim, style) +
            "\n";
   }

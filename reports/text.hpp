@@ -66,14 +66,16 @@ class Table {
   };
   explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
   void add(std::vector<std::string> cells);
-  // Lines with an ending each. A last column of words is wrapped; where columns had to go, a last line says which.
+  // Lines with an ending each. A last column of words is wrapped; where columns had to go, a last line says
+  // which.
   [[nodiscard]] std::string text(const Style& style, std::size_t indent = 0) const;
   [[nodiscard]] std::string csv() const;
 
  private:
   struct Fit;
   [[nodiscard]] Fit fit(std::size_t width, std::size_t indent) const;
-  [[nodiscard]] std::string line(const std::vector<std::string>& cells, const Fit& fit, std::size_t indent) const;
+  [[nodiscard]] std::string line(const std::vector<std::string>& cells, const Fit& fit,
+                                 std::size_t indent) const;
 
   std::vector<Column> columns_;
   std::vector<std::vector<std::string>> rows_;

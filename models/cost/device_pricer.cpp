@@ -80,7 +80,7 @@ void finish(Price& price) {
 
 }  // namespace
 
-DevicePricer::DevicePricer(const hardware::Gpu& gpu, const EngineProfile&) {
+DevicePricer::DevicePricer(const hardware::Gpu& gpu) {
   for (std::size_t f = 0; f < llm::kNumberFormats; ++f) {
     const auto format = static_cast<llm::NumberFormat>(f);
     const hardware::NumberFormat units = units_for(gpu, format);
@@ -88,24 +88,24 @@ DevicePricer::DevicePricer(const hardware::Gpu& gpu, const EngineProfile&) {
     const bool blocks = format == llm::NumberFormat::fp8_block && units == hardware::NumberFormat::fp8;
     const auto& own = gpu.achievable.matmul_fraction.fp8_block;
     const auto& fraction = blocks && own ? *own : hardware::matmul_fraction_of(gpu, units);
-    // A datasheet peak times a fitted share is as good as the share.
-    tensor_[f] = {share(peak->value.value, fraction.value), fraction.label};
+    tensor_[f] = {share(peak->value.value, fraction.value), weaker(peak->label, fraction.label)};
   }
   if (const auto* fp32 = hardware::peak_of(gpu, hardware::NumberFormat::fp32)) {
     vector_ = {fp32->value.value, weaker(fp32->label, Label::derived)};
   } else {
     vector_ = {tensor_[static_cast<std::size_t>(llm::NumberFormat::bf16)].per_second, Label::assumed};
   }
-  const auto& bandwidth = gpu.achievable.hbm_fraction;
-  hbm_ = {share(gpu.hbm.bandwidth.value.value, bandwidth.value), bandwidth.label};
-  kernel_overhead_ = gpu.achievable.kernel_overhead.value;
-  small_kernel_ = gpu.graph_kernel_gap.value;
+  const auto& fraction = gpu.achievable.hbm_fraction;
+  hbm_ = {share(gpu.hbm.bandwidth.value.value, fraction.value),
+          weaker(gpu.hbm.bandwidth.label, fraction.label)};
+  kernel_overhead_ = {gpu.achievable.kernel_overhead.value, gpu.achievable.kernel_overhead.label};
+  small_kernel_ = {gpu.graph_kernel_gap.value, gpu.graph_kernel_gap.label};
 }
 
-Price DevicePricer::price(const llm::Work& work, core::Duration latency) const {
+Price DevicePricer::price(const llm::Work& work, const Latency& latency) const {
   core::check(!work.communicates(), "a collective has no price on one device");
   Price price;
-  price.latency = latency;
+  price.latency = latency.time;
   const Rate& tensor = tensor_[static_cast<std::size_t>(work.compute)];
   price.demand[index(Resource::tensor)] = {work.matmul_flops, tensor.per_second};
   price.demand[index(Resource::vector)] = {work.other_flops + kFlopsPerSpecial * work.specials,
@@ -114,7 +114,7 @@ Price DevicePricer::price(const llm::Work& work, core::Duration latency) const {
   price.labels[index(Resource::tensor)] = tensor.label;
   price.labels[index(Resource::vector)] = vector_.label;
   price.labels[index(Resource::hbm)] = hbm_.label;
-  price.labels[index(Resource::latency)] = Label::derived;
+  price.labels[index(Resource::latency)] = latency.label;
   finish(price);
   return price;
 }
@@ -131,7 +131,8 @@ Price DevicePricer::price(const llm::Operator& op) const {
       op);
 }
 
-CollectivePricer::CollectivePricer(hardware::GroupProfile profile, const EngineProfile& engine)
+CollectivePricer::CollectivePricer(hardware::GroupProfile profile, const EngineProfile& engine,
+                                   LinkLabels labels)
     : profile_(std::move(profile)),
       latency_(engine.comm.collective_latency.value),
       exchange_latency_(engine.comm.all_to_all_latency.value),
@@ -147,8 +148,8 @@ CollectivePricer::CollectivePricer(hardware::GroupProfile profile, const EngineP
   if (profile_.network_bandwidth.value > 0) {
     network_rate_ = share(profile_.network_bandwidth.value, engine.comm.network_fraction.value);
   }
-  scale_up_label_ = engine.comm.link_fraction.label;
-  network_label_ = engine.comm.network_fraction.label;
+  scale_up_label_ = weaker(labels.scale_up, engine.comm.link_fraction.label);
+  network_label_ = weaker(labels.network, engine.comm.network_fraction.label);
 }
 
 Price CollectivePricer::make(core::Duration latency, double scale_up_bytes, double network_bytes) const {

@@ -12,6 +12,8 @@ const config::Record<SchedulerDefaults>& record_of(config::Type<SchedulerDefault
                     "Token budget of one step and DP rank", config::between(1, 1e7))
           .required("max_num_seqs", &S::max_num_seqs, "Running sequences per DP rank",
                     config::between(1, 1e6))
+          .optional("memory_at_least", &S::memory_at_least,
+                    "Memory of the GPUs for which these defaults are made")
           .optional("chunked_prefill", &S::chunked_prefill,
                     "A prompt over the budget is cut; false: it is refused")
           .optional("mixed_steps", &S::mixed_steps,

@@ -28,6 +28,8 @@ enum class AllToAll : std::uint8_t {
 struct SchedulerDefaults {
   config::Sourced<std::int64_t> max_num_batched_tokens;  // token budget of one step and DP rank
   config::Sourced<std::int64_t> max_num_seqs;            // running sequences per DP rank
+  std::optional<config::Sourced<core::Bytes>>
+      memory_at_least;              // of the GPUs for which these defaults are made
   bool chunked_prefill = true;      // a prompt over the budget is cut; false: it is refused
   bool mixed_steps = true;          // prompts and decodes share a step; false: prompts stall the decodes
   bool reserve_full_prompt = true;  // a request is admitted only if its whole prompt fits in free KV blocks

@@ -39,15 +39,21 @@ struct Price {
       config::Label::derived;  // of the time: that of the binding parameter, derived at best
 };
 
-// Prices for one GPU and engine. Rates are computed once.
+// The fixed part of a kernel's time and how good it is.
+struct Latency {
+  core::Duration time;
+  config::Label label = config::Label::derived;
+};
+
+// Prices for one GPU. Rates are computed once.
 class DevicePricer {
  public:
-  DevicePricer(const hardware::Gpu& gpu, const EngineProfile& engine);
+  explicit DevicePricer(const hardware::Gpu& gpu);
 
   // The price of an operator that stays on its device. Throws core::InvariantError for a collective.
   [[nodiscard]] Price price(const llm::Operator& op) const;
   // The price of `work`; `latency` is the time of such a kernel with nothing to do.
-  [[nodiscard]] Price price(const llm::Work& work, core::Duration latency) const;
+  [[nodiscard]] Price price(const llm::Work& work, const Latency& latency) const;
 
  private:
   struct Rate {
@@ -57,8 +63,8 @@ class DevicePricer {
   std::array<Rate, llm::kNumberFormats> tensor_{};
   Rate vector_;
   Rate hbm_;
-  core::Duration kernel_overhead_;
-  core::Duration small_kernel_;
+  Latency kernel_overhead_;
+  Latency small_kernel_;
 };
 
 // Rows that travel in one dispatch (or back in one combine), of the slowest rank.
@@ -68,10 +74,16 @@ struct ExchangeLoad {
   std::int64_t received_rows = 0;  // rows that the busiest rank receives
 };
 
+// How good the bandwidths of the links are that a group uses.
+struct LinkLabels {
+  config::Label scale_up = config::Label::derived;
+  config::Label network = config::Label::derived;
+};
+
 // Prices of collectives over one group of devices.
 class CollectivePricer {
  public:
-  CollectivePricer(hardware::GroupProfile profile, const EngineProfile& engine);
+  CollectivePricer(hardware::GroupProfile profile, const EngineProfile& engine, LinkLabels labels = {});
 
   // bytes: the whole tensor, as in llm::AllReduce. One-shot below the engine's limit, else reduction in the
   // switch where there is one, else ring; over several domains: reduce-scatter inside, ring across,

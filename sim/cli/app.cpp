@@ -18,7 +18,8 @@ using config::InputError;
 
 void Context::warn(const std::vector<config::Diagnostic>& warnings, const config::SourceSet& sources) const {
   if (quiet) return;
-  for (const config::Diagnostic& warning : warnings) err->print(config::render(warning, sources, err_style.color));
+  for (const config::Diagnostic& warning : warnings)
+    err->print(config::render(warning, sources, err_style.color));
 }
 
 void GlobalFlags::declare(Arguments& arguments) {
@@ -30,7 +31,8 @@ void GlobalFlags::declare(Arguments& arguments) {
   arguments.value("--color", "auto|always|never", "colours; also NO_COLOR and CLICOLOR_FORCE", color);
   arguments.value("--progress", "auto|never|json", "progress on standard error", progress);
   arguments.value("-C", "DIR", "work in this folder", folder);
-  arguments.list("--config-path", "DIR", "a catalogue that goes before all others (repeatable)", config_paths);
+  arguments.list("--config-path", "DIR", "a catalogue that goes before all others (repeatable)",
+                 config_paths);
   arguments.flag("-h", "short help", short_help);
   arguments.flag("--help", "full help with examples", long_help);
   arguments.flag("--version", "version of this program", version);
@@ -41,7 +43,9 @@ void require_format(const Context& context, std::string_view command, bool json,
                     (context.format == Format::csv && csv);
   if (fine) return;
   throw InputError("bad_value", fmt::format("{} does not print that format", command),
-                   csv ? "--format csv" : json ? "--format json" : "--format text");
+                   csv    ? "--format csv"
+                   : json ? "--format json"
+                          : "--format text");
 }
 
 namespace {
@@ -51,8 +55,8 @@ std::size_t choice(std::string_view flag, const std::optional<std::string>& give
   if (!given) return 0;
   const auto found = std::find(choices.begin(), choices.end(), *given);
   if (found != choices.end()) return static_cast<std::size_t>(found - choices.begin());
-  throw InputError("bad_value", fmt::format("{} cannot be \"{}\"", flag, *given), config::nearest(*given, choices),
-                   fmt::format("one of {}", fmt::join(choices, ", ")));
+  throw InputError("bad_value", fmt::format("{} cannot be \"{}\"", flag, *given),
+                   config::nearest(*given, choices), fmt::format("one of {}", fmt::join(choices, ", ")));
 }
 
 bool takes_value(std::string_view word) {
@@ -102,7 +106,8 @@ Command* find_command(const std::vector<std::unique_ptr<Command>>& commands, std
   return nullptr;
 }
 
-[[noreturn]] void fail_unknown_command(const std::vector<std::unique_ptr<Command>>& commands, const std::string& word) {
+[[noreturn]] void fail_unknown_command(const std::vector<std::unique_ptr<Command>>& commands,
+                                       const std::string& word) {
   std::vector<std::string> known;
   for (const auto& command : commands) known.emplace_back(command->name());
   std::error_code ignored;
@@ -129,12 +134,14 @@ Context make_context(const GlobalFlags& flags, const Environment& environment, W
   context.format = static_cast<Format>(choice("--format", flags.format, {"text", "json", "csv"}));
   if (flags.json) {
     if (flags.format && context.format != Format::json) {
-      throw InputError("contradiction", fmt::format("--json and --format {} contradict each other", *flags.format));
+      throw InputError("contradiction",
+                       fmt::format("--json and --format {} contradict each other", *flags.format));
     }
     context.format = Format::json;
   }
   const auto color = static_cast<ColorMode>(choice("--color", flags.color, {"auto", "always", "never"}));
-  context.progress = static_cast<ProgressMode>(choice("--progress", flags.progress, {"auto", "never", "json"}));
+  context.progress =
+      static_cast<ProgressMode>(choice("--progress", flags.progress, {"auto", "never", "json"}));
   context.out_style = style_for(terminal_facts(STDOUT_FILENO), color, environment);
   context.err_style = style_for(terminal_facts(STDERR_FILENO), color, environment);
   context.quiet = flags.quiet;
@@ -155,7 +162,8 @@ void tell_places(const Context& context) {
   context.err->print(fmt::format("data: {}\n", context.data_dir.string()));
 }
 
-int no_command(const std::vector<std::string>& line, const Environment& environment, Writer& out, Writer& err) {
+int no_command(const std::vector<std::string>& line, const Environment& environment, Writer& out,
+               Writer& err) {
   const reports::Style out_style = style_for(terminal_facts(STDOUT_FILENO), early_color(line), environment);
   if (contains(line, "--version")) {
     out.print(fmt::format("moesim {}\n", build_facts().version));
@@ -204,7 +212,8 @@ int dispatch(const std::vector<std::string>& line, const Environment& environmen
 
 }  // namespace
 
-int run_program(const std::vector<std::string>& line, const Environment& environment, Writer& out, Writer& err) {
+int run_program(const std::vector<std::string>& line, const Environment& environment, Writer& out,
+                Writer& err) {
   const Build build = build_facts();
   GuardStyle style;
   style.json = wants_json(line);

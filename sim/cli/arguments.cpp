@@ -37,22 +37,24 @@ void Arguments::flag(std::string names, std::string help, bool& out) {
   add(std::move(names), "", std::move(help), target);
 }
 
-void Arguments::value(std::string names, std::string placeholder, std::string help, std::optional<std::string>& out) {
+void Arguments::value(std::string names, std::string placeholder, std::string help,
+                      std::optional<std::string>& out) {
   Target target;
   target.kind = Kind::value;
   target.value = &out;
   add(std::move(names), std::move(placeholder), std::move(help), target);
 }
 
-void Arguments::list(std::string names, std::string placeholder, std::string help, std::vector<std::string>& out) {
+void Arguments::list(std::string names, std::string placeholder, std::string help,
+                     std::vector<std::string>& out) {
   Target target;
   target.kind = Kind::list;
   target.list = &out;
   add(std::move(names), std::move(placeholder), std::move(help), target);
 }
 
-void Arguments::words(std::string placeholder, std::string help, std::vector<std::string>& out, std::size_t least,
-                      std::size_t most) {
+void Arguments::words(std::string placeholder, std::string help, std::vector<std::string>& out,
+                      std::size_t least, std::size_t most) {
   word_spec_ = Spec{std::move(placeholder), "", std::move(help), false};
   words_ = &out;
   least_words_ = least;
@@ -80,7 +82,8 @@ void Arguments::check_leftovers(const std::vector<std::string>& leftovers) const
 namespace {
 
 [[noreturn]] void fail_no_value(const Arguments::Spec& spec) {
-  throw InputError("bad_flag", fmt::format("{} needs a value: {}", split_names(spec.names).back(), spec.placeholder));
+  throw InputError("bad_flag",
+                   fmt::format("{} needs a value: {}", split_names(spec.names).back(), spec.placeholder));
 }
 
 }  // namespace
@@ -121,7 +124,8 @@ void Arguments::parse(const std::vector<std::string>& line) {
     const auto index = static_cast<std::size_t>(found - options.begin());
     const std::size_t nth = seen[option]++;
     if (targets_[index].kind != Kind::flag && nth >= values[index].size()) fail_no_value(flags_[index]);
-    if (nth < values[index].size()) given_.emplace_back(split_names(flags_[index].names).back(), values[index][nth]);
+    if (nth < values[index].size())
+      given_.emplace_back(split_names(flags_[index].names).back(), values[index][nth]);
   }
   for (std::size_t i = 0; i < flags_.size(); ++i) {
     if (values[i].empty()) continue;
@@ -142,7 +146,8 @@ void Arguments::parse(const std::vector<std::string>& line) {
 std::int64_t parse_count(std::string_view flag, std::string_view text, std::int64_t least) {
   const auto value = io::parse_int64(text);
   if (value && *value >= least) return *value;
-  throw InputError("bad_value", fmt::format("{} needs a whole number of at least {}, not \"{}\"", flag, least, text));
+  throw InputError("bad_value",
+                   fmt::format("{} needs a whole number of at least {}, not \"{}\"", flag, least, text));
 }
 
 double parse_fraction(std::string_view flag, std::string_view text) {
@@ -153,8 +158,9 @@ double parse_fraction(std::string_view flag, std::string_view text) {
 
 core::Duration parse_duration(std::string_view flag, std::string_view text) {
   std::string spaced(text);
-  const std::size_t unit = spaced.find_first_not_of("0123456789.");
-  if (unit != std::string::npos && unit > 0 && spaced[unit] != ' ') spaced.insert(unit, " ");
+  const std::size_t digit = spaced.find_last_of("0123456789");
+  const std::size_t unit = digit == std::string::npos ? spaced.size() : digit + 1;
+  if (unit < spaced.size() && spaced[unit] != ' ') spaced.insert(unit, " ");
   core::Duration duration;
   config::QuantityError error;
   if (!config::parse_exact(spaced, config::Dimension::duration, duration.ps, error)) {

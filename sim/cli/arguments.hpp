@@ -35,8 +35,8 @@ class Arguments {
   // Flags declared from now on belong to every command.
   void begin_global() { global_ = true; }
 
-  // Fills what was declared. Throws config::InputError for an unknown flag (with the nearest known one), a missing
-  // value or word, and too many words.
+  // Fills what was declared. Throws config::InputError for an unknown flag (with the nearest known one), a
+  // missing value or word, and too many words.
   void parse(const std::vector<std::string>& line);
 
   [[nodiscard]] const std::vector<Spec>& flags() const { return flags_; }

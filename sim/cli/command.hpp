@@ -102,7 +102,7 @@ struct Build {
 [[nodiscard]] Build build_facts();
 
 // Runs a command line (without the program's name) and returns the exit code.
-[[nodiscard]] int run_program(const std::vector<std::string>& line, const Environment& environment, Writer& out,
-                              Writer& err);
+[[nodiscard]] int run_program(const std::vector<std::string>& line, const Environment& environment,
+                              Writer& out, Writer& err);
 
 }  // namespace moesim::cli

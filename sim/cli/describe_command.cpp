@@ -1,9 +1,8 @@
-#include "sim/studies/describe.hpp"
-
 #include <fmt/format.h>
 
 #include "sim/cli/command.hpp"
 #include "sim/cli/exit_codes.hpp"
+#include "sim/studies/describe.hpp"
 
 namespace moesim::cli {
 
@@ -12,7 +11,9 @@ namespace {
 class DescribeCommand final : public Command {
  public:
   std::string_view name() const override { return "describe"; }
-  std::string_view summary() const override { return "look into the catalogues, the metrics and the configuration"; }
+  std::string_view summary() const override {
+    return "look into the catalogues, the metrics and the configuration";
+  }
   std::string_view usage() const override { return "describe [TOPIC [NAME]]"; }
   std::string_view examples() const override {
     return "moesim describe gpu                  all GPUs\n"

@@ -1,11 +1,10 @@
-#include "sim/studies/estimate.hpp"
-
 #include <fmt/format.h>
 
 #include "sim/cli/exit_codes.hpp"
 #include "sim/cli/overrides.hpp"
 #include "sim/cli/run_session.hpp"
 #include "sim/config/diagnostics.hpp"
+#include "sim/studies/estimate.hpp"
 
 namespace moesim::cli {
 
@@ -22,7 +21,8 @@ class EstimateCommand final : public Command {
            "moesim estimate --model mixtral-8x7b --gpu h100-sxm --tp 2 --print-scenario > mixtral.json";
   }
   std::string_view details() const override {
-    return "A closed loop of clients, as serving benchmarks run it: all start at once, each sends its next request when "
+    return "A closed loop of clients, as serving benchmarks run it: all start at once, each sends its next "
+           "request when "
            "its last one ended, 10 requests per client. The opening burst is part of the numbers.";
   }
   void declare(Arguments& arguments) override {
@@ -35,13 +35,17 @@ class EstimateCommand final : public Command {
     arguments.value("--replicas", "N", "replicas (default 1)", replicas_);
     arguments.value("--isl", "N", "input tokens (default 1024)", isl_);
     arguments.value("--osl", "N", "output tokens (default 1024)", osl_);
-    arguments.value("--length-ratio", "R", "lengths uniform from R x tokens to tokens, for example 0.8", ratio_);
+    arguments.value("--length-ratio", "R", "lengths uniform from R x tokens to tokens, for example 0.8",
+                    ratio_);
     arguments.value("--concurrency", "N", "clients, over all replicas (default 1)", concurrency_);
     arguments.value("--requests", "N", "requests (default 10 per client)", requests_);
-    arguments.value("--weights", "FORMAT", "bf16, fp8, fp8_block, int8, int4, mxfp4, nvfp4 (default: as the model was published)", weights_);
+    arguments.value("--weights", "FORMAT",
+                    "bf16, fp8, fp8_block, int8, int4, mxfp4, nvfp4 (default: as the model was published)",
+                    weights_);
     arguments.value("--kv", "FORMAT", "bf16 (default), fp8, int8", kv_);
     arguments.value("--engine", "NAME", "engine (default vllm)", engine_);
-    arguments.value("--popularity", "FAMILY", "lognormal (default), uniform or balanced experts", popularity_);
+    arguments.value("--popularity", "FAMILY", "lognormal (default), uniform or balanced experts",
+                    popularity_);
     arguments.list("--slo", "RULE", "a target: 'ttft.p99 <= 1 s' (repeatable)", slo_);
     arguments.flag("--print-scenario", "print the scenario and do not run it", print_);
     overrides_.declare(arguments);
@@ -64,12 +68,14 @@ class EstimateCommand final : public Command {
   }
 
  private:
-  static std::int64_t count(std::string_view flag, const std::optional<std::string>& given, std::int64_t fallback) {
+  static std::int64_t count(std::string_view flag, const std::optional<std::string>& given,
+                            std::int64_t fallback) {
     return given ? parse_count(flag, *given, 1) : fallback;
   }
 
   studies::EstimateRequest request() const {
-    if (!model_) throw config::InputError("missing_flag", "an estimate needs a model", "--model llama-3.1-8b");
+    if (!model_)
+      throw config::InputError("missing_flag", "an estimate needs a model", "--model llama-3.1-8b");
     studies::EstimateRequest request;
     request.model = *model_;
     request.gpu = gpu_.value_or("");
@@ -91,8 +97,8 @@ class EstimateCommand final : public Command {
     return request;
   }
 
-  std::optional<std::string> model_, gpu_, node_, tp_, ep_, dp_, replicas_, isl_, osl_, ratio_, concurrency_, requests_,
-      weights_, kv_, engine_, popularity_;
+  std::optional<std::string> model_, gpu_, node_, tp_, ep_, dp_, replicas_, isl_, osl_, ratio_, concurrency_,
+      requests_, weights_, kv_, engine_, popularity_;
   std::vector<std::string> slo_;
   bool print_ = false;
   OverrideFlags overrides_;

@@ -9,11 +9,15 @@ namespace {
 
 constexpr std::array<ExitCode, 8> kCodes = {{
     {kExitOk, "ok", "ran; every target that was asked for holds (a missed SLO counts only with --enforce)"},
-    {kExitNo, "no", "ran; the answer is no: an SLO is missed (--enforce) or an expectation failed (--expect)"},
-    {kExitBadInput, "bad_input", "bad use or bad input: a flag, a file, a key, a unit, an unknown metric in a rule"},
-    {kExitInfeasible, "infeasible", "the deployment cannot exist: the model does not fit or there are too few GPUs"},
+    {kExitNo, "no",
+     "ran; the answer is no: an SLO is missed (--enforce) or an expectation failed (--expect)"},
+    {kExitBadInput, "bad_input",
+     "bad use or bad input: a flag, a file, a key, a unit, an unknown metric in a rule"},
+    {kExitInfeasible, "infeasible",
+     "the deployment cannot exist: the model does not fit or there are too few GPUs"},
     {kExitInternal, "internal", "a mistake in moesim or a broken conservation law: please report it"},
-    {kExitLimit, "limit", "a limit was hit (--until, --max-events, --max-wall): the results are partial and say so"},
+    {kExitLimit, "limit",
+     "a limit was hit (--until, --max-events, --max-wall): the results are partial and say so"},
     {kExitInterrupt, "interrupted", "SIGINT (Ctrl-C): partial results were written and marked"},
     {kExitTerminate, "terminated", "SIGTERM: partial results were written and marked"},
 }};
@@ -30,8 +34,8 @@ std::string_view exit_reason(int code) {
 }
 
 int gravest(const std::vector<int>& codes) {
-  for (const int code : {kExitInternal, kExitInterrupt, kExitTerminate, kExitBadInput, kExitInfeasible, kExitLimit,
-                         kExitNo}) {
+  for (const int code :
+       {kExitInternal, kExitInterrupt, kExitTerminate, kExitBadInput, kExitInfeasible, kExitLimit, kExitNo}) {
     if (std::find(codes.begin(), codes.end(), code) != codes.end()) return code;
   }
   return kExitOk;

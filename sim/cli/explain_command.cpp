@@ -1,10 +1,9 @@
-#include "sim/studies/explain.hpp"
-
 #include <fmt/format.h>
 
 #include "sim/cli/command.hpp"
 #include "sim/cli/exit_codes.hpp"
 #include "sim/cli/overrides.hpp"
+#include "sim/studies/explain.hpp"
 #include "sim/studies/run.hpp"
 
 namespace moesim::cli {
@@ -24,7 +23,8 @@ class ExplainCommand final : public Command {
            "moesim explain my.json --set seed=7 seed --json";
   }
   std::string_view details() const override {
-    return "Layers, weakest first: defaults, catalogue entries, the scenario, --merge files, MOESIM_SET_ variables, --set.";
+    return "Layers, weakest first: defaults, catalogue entries, the scenario, --merge files, MOESIM_SET_ "
+           "variables, --set.";
   }
   void declare(Arguments& arguments) override {
     overrides_.declare(arguments);
@@ -43,7 +43,8 @@ class ExplainCommand final : public Command {
         print_text(context, values, path.empty());
         break;
       case Format::json:
-        context.print_json(document(values, *config::resolve_pointer(loaded.resolved, studies::pointer_of_path(path))));
+        context.print_json(
+            document(values, *config::resolve_pointer(loaded.resolved, studies::pointer_of_path(path))));
         break;
       case Format::csv:
         print_csv(context, values);
@@ -53,7 +54,8 @@ class ExplainCommand final : public Command {
   }
 
  private:
-  static void print_text(const Context& context, const std::vector<studies::ExplainedValue>& values, bool whole) {
+  static void print_text(const Context& context, const std::vector<studies::ExplainedValue>& values,
+                         bool whole) {
     constexpr std::size_t kLongest = 40;
     reports::Table table({{"path", false, 0}, {"value", false, 0}, {"origin", false, 0}});
     std::string lines;  // for terminals that are too narrow for the table
@@ -62,7 +64,8 @@ class ExplainCommand final : public Command {
       if (text.size() > kLongest) text = text.substr(0, kLongest - 3) + "...";
       std::string origin = studies::origin_words(value);
       if (!value.label.empty()) origin += fmt::format(" ({})", value.label);
-      lines += fmt::format("{} = {}\n    {}\n", value.path, text, reports::paint(origin, reports::Tone::dim, context.out_style));
+      lines += fmt::format("{} = {}\n    {}\n", value.path, text,
+                           reports::paint(origin, reports::Tone::dim, context.out_style));
       table.add({value.path, std::move(text), std::move(origin)});
     }
     reports::Style wide = context.out_style;
@@ -97,11 +100,15 @@ class ExplainCommand final : public Command {
   }
 
   static void print_csv(const Context& context, const std::vector<studies::ExplainedValue>& values) {
-    reports::Table table({{"pointer", false, 0}, {"value", false, 0}, {"origin", false, 0}, {"source", false, 0},
+    reports::Table table({{"pointer", false, 0},
+                          {"value", false, 0},
+                          {"origin", false, 0},
+                          {"source", false, 0},
                           {"line", true, 0}});
     for (const studies::ExplainedValue& value : values) {
-      table.add({value.pointer, config::to_json(value.value, -1), std::string(config::to_string(value.origin)),
-                 value.source, value.source.empty() ? "" : fmt::format("{}", value.place.line)});
+      table.add({value.pointer, config::to_json(value.value, -1),
+                 std::string(config::to_string(value.origin)), value.source,
+                 value.source.empty() ? "" : fmt::format("{}", value.place.line)});
     }
     context.out->print(table.csv());
   }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <new>
 #include <utility>
 
 #include "sim/cli/exit_codes.hpp"
@@ -60,6 +61,17 @@ Failure infeasible_failure(const serving::InfeasibleError& error, bool color) {
   return failure;
 }
 
+// A limit of the machine, not a mistake: nothing was written.
+Failure memory_failure(bool color) {
+  Failure failure;
+  failure.exit_code = kExitLimit;
+  failure.text = fmt::format(
+      "{}out of memory: nothing was written\n  simulate fewer requests (workload.stop)\n", error_word(color));
+  failure.error =
+      plain_error("out_of_memory", "out of memory: nothing was written", "fewer requests (workload.stop)");
+  return failure;
+}
+
 Failure internal_failure(std::string_view what, const BugFacts& facts, bool color) {
   Failure failure;
   failure.exit_code = kExitInternal;
@@ -69,7 +81,8 @@ Failure internal_failure(std::string_view what, const BugFacts& facts, bool colo
       "    version   {} (commit {})\n"
       "    command   moesim {}\n",
       error_word(color), what, facts.version, facts.commit, fmt::join(facts.arguments, " "));
-  failure.error = plain_error("internal", what, "please report it with the version, the command and the scenario");
+  failure.error =
+      plain_error("internal", what, "please report it with the version, the command and the scenario");
   failure.error.set("version", Node::of(std::string_view(facts.version)));
   return failure;
 }
@@ -85,6 +98,8 @@ Failure describe_failure(const std::exception_ptr& exception, const BugFacts& fa
     return io_failure(error, color);
   } catch (const serving::InfeasibleError& error) {
     return infeasible_failure(error, color);
+  } catch (const std::bad_alloc&) {
+    return memory_failure(color);
   } catch (const std::exception& error) {
     return internal_failure(error.what(), facts, color);
   } catch (...) {

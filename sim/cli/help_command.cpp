@@ -39,7 +39,8 @@ class HelpCommand final : public Command {
     const std::string page = topic_help(words_.front(), context.out_style);
     if (page.empty()) {
       throw config::InputError("unknown_topic", fmt::format("there is no help on \"{}\"", words_.front()),
-                               config::nearest(words_.front(), known), fmt::format("known: {}", fmt::join(known, ", ")));
+                               config::nearest(words_.front(), known),
+                               fmt::format("known: {}", fmt::join(known, ", ")));
     }
     const bool has_json = words_.front() == "exit-codes";
     require_format(context, "help", has_json, false);

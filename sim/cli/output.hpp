@@ -19,8 +19,8 @@ class Writer {
   // `name` is for messages: "standard output".
   Writer(std::FILE* stream, std::string name) : stream_(stream), name_(std::move(name)) {}
   explicit Writer(std::string& text) : text_(&text) {}
-  // Adds text. When the reader of a pipe has gone, the rest is dropped without a word. Throws io::IoError for any
-  // other failure, for example a full disk.
+  // Adds text. When the reader of a pipe has gone, the rest is dropped without a word. Throws io::IoError for
+  // any other failure, for example a full disk.
   void write(std::string_view text);
   // The same, and hands everything over to the system.
   void print(std::string_view text);
@@ -57,8 +57,9 @@ struct TerminalFacts {
 // Asks the system about a stream.
 [[nodiscard]] TerminalFacts terminal_facts(int descriptor);
 
-// The style of a stream. --color wins, then CLICOLOR_FORCE, then: a terminal, NO_COLOR not set, TERM not "dumb".
-// Block characters need a UTF-8 locale. Without a terminal lines are 100 wide.
-[[nodiscard]] reports::Style style_for(const TerminalFacts& terminal, ColorMode mode, const Environment& environment);
+// The style of a stream. --color wins, then CLICOLOR_FORCE, then: a terminal, NO_COLOR not set, TERM not
+// "dumb". Block characters need a UTF-8 locale. Without a terminal lines are 100 wide.
+[[nodiscard]] reports::Style style_for(const TerminalFacts& terminal, ColorMode mode,
+                                       const Environment& environment);
 
 }  // namespace moesim::cli

@@ -5,7 +5,8 @@
 namespace moesim::cli {
 
 void OverrideFlags::declare(Arguments& arguments) {
-  arguments.list("--set", "PATH=VALUE", "change a value: --set deployment.pools.main.tp=8 (repeatable)", sets_);
+  arguments.list("--set", "PATH=VALUE", "change a value: --set deployment.pools.main.tp=8 (repeatable)",
+                 sets_);
   arguments.list("--unset", "PATH", "remove a value (repeatable)", unsets_);
   arguments.list("--merge", "FILE", "lay a JSON file over the scenario, RFC 7396 (repeatable)", merges_);
   arguments.value("--seed", "N", "the same as --set seed=N", seed_);
@@ -13,8 +14,8 @@ void OverrideFlags::declare(Arguments& arguments) {
 
 std::vector<config::Override> OverrideFlags::overrides(const Arguments& arguments,
                                                        const Environment& environment) const {
-  using config::Override;
   using config::OriginKind;
+  using config::Override;
   std::vector<Override> all = config::overrides_from_environment(environment.raw());
   for (const auto& [flag, value] : arguments.given()) {
     if (flag == "--merge") {
@@ -24,8 +25,8 @@ std::vector<config::Override> OverrideFlags::overrides(const Arguments& argument
     } else if (flag == "--unset") {
       all.push_back({Override::Kind::unset, value, OriginKind::command_line, flag});
     } else if (flag == "--seed") {
-      all.push_back({Override::Kind::set, fmt::format("seed={}", parse_count(flag, value, 0)), OriginKind::command_line,
-                     flag});
+      all.push_back({Override::Kind::set, fmt::format("seed={}", parse_count(flag, value, 0)),
+                     OriginKind::command_line, flag});
     }
   }
   return all;

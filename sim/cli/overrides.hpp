@@ -14,7 +14,8 @@ namespace moesim::cli {
 class OverrideFlags {
  public:
   void declare(Arguments& arguments);
-  // All changes in the order in which they count: merge files, environment, then the flags as they were given.
+  // All changes in the order in which they count: merge files, environment, then the flags as they were
+  // given.
   [[nodiscard]] std::vector<config::Override> overrides(const Arguments& arguments,
                                                         const Environment& environment) const;
 

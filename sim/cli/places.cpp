@@ -37,8 +37,8 @@ fs::path shown(const fs::path& folder) {
 
 }  // namespace
 
-std::vector<fs::path> catalogue_roots(const std::vector<std::string>& overlays, const Environment& environment,
-                                      const fs::path& program) {
+std::vector<fs::path> catalogue_roots(const std::vector<std::string>& overlays,
+                                      const Environment& environment, const fs::path& program) {
   std::vector<fs::path> roots;
   std::vector<fs::path> reals;
   const auto add = [&](const fs::path& folder) {
@@ -58,7 +58,8 @@ std::vector<fs::path> catalogue_roots(const std::vector<std::string>& overlays, 
   // A home that is set but wrong is not passed over in silence: every name would come from somewhere else.
   if (const auto home = environment.get("MOESIM_HOME")) {
     if (!is_home(*home)) {
-      throw config::InputError("no_folder", fmt::format("MOESIM_HOME is {}, where there is no hw_configs/", *home));
+      throw config::InputError("no_folder",
+                               fmt::format("MOESIM_HOME is {}, where there is no hw_configs/", *home));
     }
     add(*home);
   }

@@ -10,9 +10,9 @@
 namespace moesim::cli {
 
 // The folders that hold hw_configs/, models/zoo/ and workloads/, best first, without those that do not exist:
-// `overlays` (--config-path), $MOESIM_HOME, share/moesim beside the program's folder, the source tree that the
-// program was built in, and the one that CMake knew. Folders below the working folder are written relative to it.
-// Throws config::InputError for an overlay that is no folder.
+// `overlays` (--config-path), $MOESIM_HOME, share/moesim beside the program's folder, the source tree that
+// the program was built in, and the one that CMake knew. Folders below the working folder are written
+// relative to it. Throws config::InputError for an overlay that is no folder.
 [[nodiscard]] std::vector<std::filesystem::path> catalogue_roots(const std::vector<std::string>& overlays,
                                                                  const Environment& environment,
                                                                  const std::filesystem::path& program);

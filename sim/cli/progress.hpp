@@ -29,8 +29,8 @@ struct ProgressState {
 // The same as one JSON object without a line ending.
 [[nodiscard]] std::string progress_json(const ProgressState& state);
 
-// Prints on a terminal after 0.5 s and at most 10 times a second, elsewhere one line each 10 s. Its functions may be
-// called from several threads.
+// Prints on a terminal after 0.5 s and at most 10 times a second, elsewhere one line each 10 s. Its functions
+// may be called from several threads.
 class ProgressMeter {
  public:
   // `expected`: the requests of each run, where known. A style with bars is that of a terminal.

@@ -23,8 +23,10 @@ class RunCommand final : public Command {
            "MOESIM_SET_seed=3 moesim run my.json --until 60s";
   }
   std::string_view details() const override {
-    return "Ctrl-C stops at the next event and writes partial results, marked as such; a second one stops at once. "
-           "Results depend on the scenario, the seed and the files it names, not on -j, the machine or the compiler.";
+    return "Ctrl-C stops at the next event and writes partial results, marked as such; a second one stops at "
+           "once. "
+           "Results depend on the scenario, the seed and the files it names, not on -j, the machine or the "
+           "compiler.";
   }
   void declare(Arguments& arguments) override {
     overrides_.declare(arguments);

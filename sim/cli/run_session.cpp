@@ -16,6 +16,7 @@
 #include "sim/cli/exit_codes.hpp"
 #include "sim/cli/signals.hpp"
 #include "sim/config/diagnostics.hpp"
+#include "sim/io/error.hpp"
 #include "sim/io/numbers.hpp"
 
 namespace moesim::cli {
@@ -41,7 +42,8 @@ studies::RunSettings RunFlags::settings(const Context& context) const {
   settings.data_dir = context.data_dir;
   settings.tool_version = context.facts.version;
   if (until_) settings.until = parse_duration("--until", *until_);
-  if (max_events_) settings.max_events = static_cast<std::uint64_t>(parse_count("--max-events", *max_events_, 1));
+  if (max_events_)
+    settings.max_events = static_cast<std::uint64_t>(parse_count("--max-events", *max_events_, 1));
   if (max_wall_) settings.max_wall = parse_duration("--max-wall", *max_wall_);
   settings.memo = !no_memo_;
   settings.fold = !no_fold_;
@@ -80,8 +82,8 @@ std::string utc_now() {
   const ::time_t now = ::time(nullptr);
   ::tm parts{};
   ::gmtime_r(&now, &parts);
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday,
-                     parts.tm_hour, parts.tm_min, parts.tm_sec);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", parts.tm_year + 1900, parts.tm_mon + 1,
+                     parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec);
 }
 
 std::string host_name() {
@@ -99,8 +101,10 @@ Node exit_node(int code) {
 class Session {
  public:
   Session(const Context& context, const RunFlags& flags, const std::vector<PlannedRun>& plan)
-      : context_(context), flags_(flags), plan_(plan), meter_(*context.err, context.progress, context.quiet,
-                                                              context.err_style, expected(plan)) {}
+      : context_(context),
+        flags_(flags),
+        plan_(plan),
+        meter_(*context.err, context.progress, context.quiet, context.err_style, expected(plan)) {}
 
   // Runs one scenario of the plan; throws what the run throws.
   Answer run(std::size_t index) {
@@ -142,7 +146,8 @@ class Session {
  private:
   static std::vector<std::optional<std::int64_t>> expected(const std::vector<PlannedRun>& plan) {
     std::vector<std::optional<std::int64_t>> all;
-    for (const PlannedRun& planned : plan) all.push_back(studies::expected_requests(planned.prepared.loaded.value));
+    for (const PlannedRun& planned : plan)
+      all.push_back(studies::expected_requests(planned.prepared.loaded.value));
     return all;
   }
 
@@ -189,14 +194,16 @@ class Session {
         break;
     }
     if (planned.folder && !context_.quiet) {
-      answer.note = fmt::format("wrote {}/: results.json, requests.csv, timeseries.csv, experts.csv, run_info.json\n",
-                                planned.folder->string());
+      answer.note =
+          fmt::format("wrote {}/: results.json, requests.csv, timeseries.csv, experts.csv, run_info.json\n",
+                      planned.folder->string());
     }
     if (answer.code == kExitInternal) {
-      answer.failure = describe_failure(std::make_exception_ptr(std::logic_error(
-                                            "a conservation law does not hold (see \"checks\" in the results)")),
-                                        context_.facts, context_.err_style.color)
-                           .text;
+      answer.failure =
+          describe_failure(std::make_exception_ptr(std::logic_error(
+                               "a conservation law does not hold (see \"checks\" in the results)")),
+                           context_.facts, context_.err_style.color)
+              .text;
     }
     return answer;
   }
@@ -211,7 +218,8 @@ class Session {
     return out;
   }
 
-  Node document(const reports::RunReport& report, const std::vector<reports::WrittenFile>& files, int code) const {
+  Node document(const reports::RunReport& report, const std::vector<reports::WrittenFile>& files,
+                int code) const {
     Node node = reports::results_node(report);
     if (flags_.hash()) {
       Node list = Node::array();
@@ -228,8 +236,12 @@ class Session {
   }
 
   static std::string csv_rows(const PlannedRun& planned, const reports::RunReport& report) {
-    reports::Table table({{"scenario", false, 0}, {"metric", false, 0}, {"value", true, 0}, {"unit", false, 0},
-                          {"better", false, 0}, {"partial", true, 0}});
+    reports::Table table({{"scenario", false, 0},
+                          {"metric", false, 0},
+                          {"value", true, 0},
+                          {"unit", false, 0},
+                          {"better", false, 0},
+                          {"partial", true, 0}});
     for (const serving::Metric& metric : serving::metrics(report.results)) {
       table.add({planned.prepared.name, metric.name, io::format_double(metric.value), metric.unit,
                  metric.lower_is_better ? "lower" : "higher", report.partial() ? "1" : "0"});
@@ -262,7 +274,8 @@ void print_answers(const Context& context, std::vector<Answer>& answers, int cod
   for (const Answer& answer : answers) {
     if (!answer.text.empty()) {
       std::string_view text = answer.text;
-      if (!first && context.format == Format::csv) text.remove_prefix(text.find('\n') + 1);  // one header is enough
+      if (!first && context.format == Format::csv)
+        text.remove_prefix(text.find('\n') + 1);  // one header is enough
       if (!first && context.format == Format::text) context.out->write("\n" + std::string(80, '-') + "\n");
       context.out->write(text);
       first = false;
@@ -275,8 +288,10 @@ void print_answers(const Context& context, std::vector<Answer>& answers, int cod
 
 }  // namespace
 
-int run_all(const Context& context, const RunFlags& flags, const std::vector<PlannedRun>& plan, std::size_t jobs) {
+int run_all(const Context& context, const RunFlags& flags, const std::vector<PlannedRun>& plan,
+            std::size_t jobs) {
   static_cast<void>(flags.settings(context));  // tells of bad values before anything runs
+  if (flags.output() && flags.output()->empty()) throw io::IoError("-o", 0, "needs the name of a folder");
   for (const PlannedRun& planned : plan) {
     context.warn(planned.prepared.loaded.warnings, planned.prepared.loaded.document.sources);
   }

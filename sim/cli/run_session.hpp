@@ -41,8 +41,8 @@ struct PlannedRun {
   std::optional<std::filesystem::path> folder;  // no files without one
 };
 
-// Runs them on up to `jobs` threads, writes their files and prints the answers in the order of the plan. Returns the
-// exit code. With one run, errors are thrown; with several, each is reported with its run.
+// Runs them on up to `jobs` threads, writes their files and prints the answers in the order of the plan.
+// Returns the exit code. With one run, errors are thrown; with several, each is reported with its run.
 [[nodiscard]] int run_all(const Context& context, const RunFlags& flags, const std::vector<PlannedRun>& plan,
                           std::size_t jobs);
 

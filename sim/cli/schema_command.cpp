@@ -25,7 +25,8 @@ class SchemaCommand final : public Command {
            "moesim schema --all -o schemas      one file each";
   }
   std::string_view details() const override {
-    return "Draft-07. Point an editor at it with a \"$schema\" key in your file: it then completes and explains keys.";
+    return "Draft-07. Point an editor at it with a \"$schema\" key in your file: it then completes and "
+           "explains keys.";
   }
   void declare(Arguments& arguments) override {
     arguments.flag("--all", "write the schemas of all kinds", all_);
@@ -35,7 +36,8 @@ class SchemaCommand final : public Command {
   int execute(const Context& context, const Arguments&) override {
     require_format(context, "schema", true, false);
     if (all_) return write_all(context);
-    if (folder_) throw config::InputError("missing_flag", "-o belongs to --all", "moesim schema --all -o DIR");
+    if (folder_)
+      throw config::InputError("missing_flag", "-o belongs to --all", "moesim schema --all -o DIR");
     if (!names_.empty()) {
       context.print_json(studies::schema_of(studies::kind_by_name(names_.front())));
       return kExitOk;
@@ -46,14 +48,16 @@ class SchemaCommand final : public Command {
  private:
   int write_all(const Context& context) {
     if (!folder_ || !names_.empty()) {
-      throw config::InputError("missing_flag", "--all needs -o and no name", "moesim schema --all -o schemas");
+      throw config::InputError("missing_flag", "--all needs -o and no name",
+                               "moesim schema --all -o schemas");
     }
     std::error_code failed;
     std::filesystem::create_directories(*folder_, failed);
     if (failed) throw io::IoError(*folder_, 0, "cannot make the folder: " + failed.message());
     config::Node written = config::Node::array();
     for (const studies::KindInfo& info : studies::document_kinds()) {
-      const std::filesystem::path file = std::filesystem::path(*folder_) / studies::schema_file_name(info.kind);
+      const std::filesystem::path file =
+          std::filesystem::path(*folder_) / studies::schema_file_name(info.kind);
       io::write_file(file, config::to_json(studies::schema_of(info.kind)) + "\n");
       written.items.push_back(config::Node::of(std::string_view(file.string())));
       if (context.format == Format::text) context.out->print(file.string() + "\n");

@@ -1,10 +1,9 @@
-#include "sim/studies/validate.hpp"
-
 #include <fmt/format.h>
 
 #include "sim/cli/command.hpp"
 #include "sim/cli/exit_codes.hpp"
 #include "sim/config/render.hpp"
+#include "sim/studies/validate.hpp"
 
 namespace moesim::cli {
 
@@ -21,7 +20,8 @@ class ValidateCommand final : public Command {
            "moesim validate --as gpu my-gpu.json --format json";
   }
   std::string_view details() const override {
-    return "The kind of a file is told by its folder (gpus, nodes, fabrics, engines, zoo, scenarios), else by its keys. "
+    return "The kind of a file is told by its folder (gpus, nodes, fabrics, engines, zoo, scenarios), else "
+           "by its keys. "
            "Sound scenarios are also asked whether their model fits. Exit code 2 if any file has an error.";
   }
   void declare(Arguments& arguments) override {
@@ -57,23 +57,24 @@ class ValidateCommand final : public Command {
     using reports::Tone;
     for (const studies::Validation& one : all) {
       std::string details;
-      for (const auto& error : one.errors) details += config::render(error, one.sources, context.err_style.color);
+      for (const auto& error : one.errors)
+        details += config::render(error, one.sources, context.err_style.color);
       if (one.error_count > one.errors.size()) {
         details += fmt::format("... {} more errors\n", one.error_count - one.errors.size());
       }
       if (strict_ || !context.quiet) {
-        for (const auto& warning : one.warnings) details += config::render(warning, one.sources, context.err_style.color);
+        for (const auto& warning : one.warnings)
+          details += config::render(warning, one.sources, context.err_style.color);
       }
       context.err->print(details);
       std::string verdict = reports::paint("ok", Tone::good, context.out_style);
       if (!one.errors.empty()) {
-        verdict = reports::paint(fmt::format("{} error{}", one.error_count, one.error_count == 1 ? "" : "s"), Tone::bad,
-                                 context.out_style);
+        verdict = reports::paint(fmt::format("{} error{}", one.error_count, one.error_count == 1 ? "" : "s"),
+                                 Tone::bad, context.out_style);
       } else if (!one.warnings.empty()) {
-        verdict = reports::paint(
-            fmt::format("{}{} warning{}", strict_ ? "failed (--strict): " : "ok, ", one.warnings.size(),
-                        one.warnings.size() == 1 ? "" : "s"),
-            strict_ ? Tone::bad : Tone::warning, context.out_style);
+        verdict = reports::paint(fmt::format("{}{} warning{}", strict_ ? "failed (--strict): " : "ok, ",
+                                             one.warnings.size(), one.warnings.size() == 1 ? "" : "s"),
+                                 strict_ ? Tone::bad : Tone::warning, context.out_style);
       }
       if (!context.quiet || !one.errors.empty()) {
         context.out->print(
@@ -97,13 +98,20 @@ class ValidateCommand final : public Command {
   }
 
   static void print_csv(const Context& context, const std::vector<studies::Validation>& all) {
-    reports::Table table({{"file", false, 0}, {"kind", false, 0}, {"severity", false, 0}, {"code", false, 0},
-                          {"pointer", false, 0}, {"line", true, 0}, {"column", true, 0}, {"message", false, 0}});
+    reports::Table table({{"file", false, 0},
+                          {"kind", false, 0},
+                          {"severity", false, 0},
+                          {"code", false, 0},
+                          {"pointer", false, 0},
+                          {"line", true, 0},
+                          {"column", true, 0},
+                          {"message", false, 0}});
     for (const studies::Validation& one : all) {
       const auto add = [&](const config::Diagnostic& problem, std::string_view severity) {
         const config::LineColumn place = one.sources.line_column(problem.where);
-        table.add({one.file, std::string(studies::kind_info(one.kind).name), std::string(severity), problem.code,
-                   problem.pointer, fmt::format("{}", place.line), fmt::format("{}", place.column), problem.message});
+        table.add({one.file, std::string(studies::kind_info(one.kind).name), std::string(severity),
+                   problem.code, problem.pointer, fmt::format("{}", place.line),
+                   fmt::format("{}", place.column), problem.message});
       };
       for (const auto& error : one.errors) add(error, "error");
       for (const auto& warning : one.warnings) add(warning, "warning");

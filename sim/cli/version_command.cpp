@@ -30,9 +30,9 @@ class VersionCommand final : public Command {
     require_format(context, "version", true, false);
     const Build build = build_facts();
     if (context.format == Format::text) {
-      context.out->print(fmt::format("moesim {}\ncommit {}\ncompiler {}\nresult schema {}, scenario schema {}\n",
-                                     build.version, build.commit, build.compiler, reports::kResultSchema,
-                                     reports::kScenarioSchema));
+      context.out->print(fmt::format(
+          "moesim {}\ncommit {}\ncompiler {}\nresult schema {}, scenario schema {}\n", build.version,
+          build.commit, build.compiler, reports::kResultSchema, reports::kScenarioSchema));
       return kExitOk;
     }
     Node document = Node::object();

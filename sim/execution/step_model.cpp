@@ -188,10 +188,10 @@ struct StepModel::State {
       : setup(std::move(replica)),
         options(how),
         rule(llm::batch_rule(setup.architecture, setup.block_tokens)),
-        pricer(setup.gpu, setup.engine),
-        tensor(setup.tensor_group, setup.engine),
-        data(setup.data_group, setup.engine),
-        expert(setup.expert_group, setup.engine),
+        pricer(setup.gpu),
+        tensor(setup.tensor_group, setup.engine, setup.link_labels),
+        data(setup.data_group, setup.engine, setup.link_labels),
+        expert(setup.expert_group, setup.engine, setup.link_labels),
         routed(setup, pricer, how.memo),
         ranks(how.memo),
         groups(how.memo) {}
@@ -264,7 +264,7 @@ struct StepModel::State {
     const ShardLoad load = routed.slowest(key.group, layer.operators, key.tokens, key.epoch);
     llm::set_expert_rows(layer.operators, load.rows_by_expert);
     const auto& moe = std::get<llm::MoeFfn>(setup.architecture.layers[key.group].ffn);
-    time.experts.slowest_shard_rows = load.rows;
+    time.experts.slowest_shard_rows = load.rows * setup.layout.ep;
     time.experts.all_shard_rows = key.tokens * moe.top_k;
     StepTime* meeting = &time.first_meeting;
     for (const llm::Operator& op : layer.operators) {

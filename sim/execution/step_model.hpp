@@ -42,8 +42,8 @@ struct StepTime {
   std::array<core::Duration, kParts> by_part{};
   std::array<core::Duration, cost::kResources> by_resource{};  // the resource that binds each operator
   std::array<core::Duration, kLabels> by_label{};              // config::Label of the binding parameter
-  // Rows routed to the slowest expert shard and to all shards, summed over MoE layers: slowest x shards / all
-  // is the imbalance of the ranks.
+  // Rows of the slowest expert shard x number of shards, and rows of all shards, summed over MoE layers:
+  // their ratio is the imbalance of the ranks.
   std::int64_t slowest_shard_rows = 0;
   std::int64_t all_shard_rows = 0;
 
@@ -61,6 +61,7 @@ struct ReplicaSetup {
   hardware::GroupProfile data_group;    // dp ranks with one tensor rank
   hardware::GroupProfile expert_group;  // ranks of the expert all-to-all
   routing::Popularity popularity = routing::LognormalPopularity{};
+  cost::LinkLabels link_labels;
   std::uint64_t seed = 0;
   std::int64_t block_tokens = 64;  // attention is priced in whole blocks of context
 };

@@ -28,6 +28,20 @@ bool same(const GroupProfile& a, const GroupProfile& b) {
          a.network_latency == b.network_latency && a.crosses_spine == b.crosses_spine;
 }
 
+// The weaker of the labels of the bandwidths that traffic inside a domain and between domains depends on.
+cost::LinkLabels link_labels(const hardware::Cluster& cluster) {
+  const hardware::Node& node = cluster.node;
+  cost::LinkLabels labels{node.host_link.bandwidth.label, config::Label::derived};
+  if (node.scale_up && node.scale_up->bandwidth) {
+    labels.scale_up = node.scale_up->bandwidth->label;
+  } else if (node.scale_up && node.gpu.scale_up) {
+    labels.scale_up = node.gpu.scale_up->bandwidth.label;
+  }
+  if (node.nics) labels.network = std::max(node.nics->bandwidth.label, node.host_link.bandwidth.label);
+  if (cluster.fabric) labels.network = std::max(labels.network, cluster.fabric->link_bandwidth.label);
+  return labels;
+}
+
 execution::ReplicaSetup make_setup(const Scenario& scenario, const Pool& pool,
                                    const hardware::Topology& topology, std::int64_t first) {
   execution::ReplicaSetup setup;
@@ -42,6 +56,7 @@ execution::ReplicaSetup make_setup(const Scenario& scenario, const Pool& pool,
   const bool dispatch = llm::moe_exchange(setup.layout) == llm::MoeExchange::dispatch;
   setup.expert_group = dispatch ? profile(topology, first, setup.layout.ranks(), 1)
                                 : profile(topology, first, pool.ep, setup.layout.moe_tp());
+  setup.link_labels = link_labels(scenario.cluster);
   setup.popularity = scenario.routing.popularity;
   setup.seed = static_cast<std::uint64_t>(scenario.seed);
   return setup;
@@ -104,15 +119,18 @@ std::size_t Fleet::choose() {
     next_ = (next_ + 1) % members_.size();
     return chosen;
   }
-  std::size_t best = 0;
+  // Ties go round, as in vLLM's balancer over DP engines.
+  std::size_t best = next_;
   std::int64_t least = INT64_MAX;
   for (std::size_t i = 0; i < members_.size(); ++i) {
-    const std::int64_t load = 4 * members_[i].replica.waiting() + members_[i].replica.running();
+    const std::size_t member = (next_ + i) % members_.size();
+    const std::int64_t load = 4 * members_[member].replica.waiting() + members_[member].replica.running();
     if (load < least) {
       least = load;
-      best = i;
+      best = member;
     }
   }
+  next_ = (best + 1) % members_.size();
   return best;
 }
 

@@ -74,7 +74,7 @@ std::vector<Definition> definitions() {
       [](const Results& r) { return static_cast<double>(r.served); });
   add("refused", "count", "Requests refused", true,
       [](const Results& r) { return static_cast<double>(r.refused); });
-  add("preemptions", "count", "Sequences that lost their KV blocks and were computed again", true,
+  add("preemptions", "count", "Times that a request lost its KV blocks and was computed again", true,
       [](const Results& r) { return static_cast<double>(r.preemptions); });
   add("mean_running", "count", "Sequences admitted, mean over time, all replicas", false,
       [](const Results& r) { return r.mean_running; });
@@ -82,21 +82,24 @@ std::vector<Definition> definitions() {
       [](const Results& r) { return r.mean_waiting; });
   add("busy_fraction", "ratio", "Share of the replicas' time spent in steps", false,
       [](const Results& r) { return r.busy_fraction; });
-  add("kv_peak_fraction", "ratio", "Highest use of a rank's KV blocks", true, [](const Results& r) {
-    double highest = 0;
-    for (const MemoryBudget& budget : r.memory) {
-      if (budget.kv_blocks > 0) {
-        highest = std::max(
-            highest, static_cast<double>(budget.kv_peak_blocks) / static_cast<double>(budget.kv_blocks));
-      }
-    }
-    return highest;
-  });
-  add("expert_imbalance", "ratio", "Most loaded expert / mean, averaged over MoE layers; 0 without MoE", true,
+  add("kv_peak_fraction", "ratio", "Highest use of a rank's KV blocks, warm-up included", true,
+      [](const Results& r) {
+        double highest = 0;
+        for (const MemoryBudget& budget : r.memory) {
+          if (budget.kv_blocks > 0) {
+            highest = std::max(
+                highest, static_cast<double>(budget.kv_peak_blocks) / static_cast<double>(budget.kv_blocks));
+          }
+        }
+        return highest;
+      });
+  add("expert_imbalance", "ratio",
+      "Most loaded expert / mean, averaged over MoE layers, warm-up included; 0 without MoE", true,
       [](const Results& r) { return r.expert_imbalance; });
   add("rank_imbalance", "ratio",
-      "Rows of the slowest expert shard / mean, averaged over steps; 0 without MoE", true,
-      [](const Results& r) { return r.rank_imbalance; });
+      "Rows of the slowest expert shard / mean, averaged over rows of all steps, warm-up included; 0 without "
+      "MoE",
+      true, [](const Results& r) { return r.rank_imbalance; });
   add("gpus", "count", "GPUs of the deployment", true,
       [](const Results& r) { return static_cast<double>(r.gpus); });
   const auto optional = [&](std::string name, std::string sentence, std::optional<double> Results::*member) {

@@ -59,6 +59,25 @@ void Recorder::advance(core::Time now, const SystemState& held) {
   }
 }
 
+void Recorder::open_window() {
+  if (window_open_) return;
+  window_open_ = true;
+  window_begin_ = {now_, total_};
+  window_end_ = window_begin_;
+}
+
+void Recorder::close_window() { window_end_ = {now_, total_}; }
+
+Recorder::Load Recorder::load() const {
+  const auto time = static_cast<double>((window_end_.at - window_begin_.at).ps);
+  if (time <= 0) return {};
+  const auto mean = [&](core::Int128 Integrals::*sum) {
+    return static_cast<double>(window_end_.sums.*sum - window_begin_.sums.*sum) / time;
+  };
+  return {mean(&Integrals::running), mean(&Integrals::waiting),
+          mean(&Integrals::busy) / static_cast<double>(replicas_)};
+}
+
 void Recorder::count_step(std::int64_t prefill_tokens, std::int64_t decode_tokens) {
   TimeseriesRow& row = at_end();
   ++row.steps;

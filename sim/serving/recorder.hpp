@@ -30,10 +30,17 @@ class Recorder {
   void count_preemptions(std::int64_t count) { at_end().preemptions += count; }
   void count_step(std::int64_t prefill_tokens, std::int64_t decode_tokens);
 
+  // The measured window runs from the first call of open_window() to the last of close_window(), or to now.
+  void open_window();
+  void close_window();
+  struct Load {
+    double mean_running = 0, mean_waiting = 0, busy_fraction = 0;
+  };
+  // Means over the measured window; all zero if no time has passed in it.
+  [[nodiscard]] Load load() const;
+
   // Sequences admitted or waiting x picoseconds, from the start.
   [[nodiscard]] core::Int128 residence() const { return total_.running + total_.waiting; }
-  [[nodiscard]] core::Int128 running_integral() const { return total_.running; }
-  [[nodiscard]] core::Int128 waiting_integral() const { return total_.waiting; }
   [[nodiscard]] core::Int128 busy_integral() const { return total_.busy; }
   [[nodiscard]] core::Time now() const { return now_; }
   [[nodiscard]] std::vector<TimeseriesRow> rows() const;
@@ -48,6 +55,10 @@ class Recorder {
     Integrals integrals;
     TimeseriesRow counts;
   };
+  struct Mark {
+    core::Time at;
+    Integrals sums;
+  };
   Interval& interval_at(core::Time time);
   TimeseriesRow& at_end() { return interval_at(now_).counts; }
   void join_neighbours();
@@ -55,6 +66,8 @@ class Recorder {
   std::int64_t replicas_;
   core::Time now_;
   Integrals total_;
+  bool window_open_ = false;
+  Mark window_begin_, window_end_;
   core::Duration length_{core::kPicosecondsPerSecond};
   std::vector<Interval> intervals_;
 };

@@ -42,7 +42,7 @@ core::Duration Replica::host_time(std::int64_t sequences) const {
   return engine_->host.step_base.value + sequences * engine_->host.per_sequence.value;
 }
 
-bool Replica::start_step(std::int64_t epoch) {
+bool Replica::start_step(std::int64_t epoch, bool back_to_back) {
   core::check(!busy_, "a replica starts a step while one is running");
   std::int64_t most_sequences = 0;
   bool decodes_only = true;
@@ -58,8 +58,9 @@ bool Replica::start_step(std::int64_t epoch) {
   if (decodes_only) pad(batches_);
   step_time_ = model_->price(batches_, epoch);
   const core::Duration host = host_time(most_sequences);
-  const core::Duration exposed =
-      engine_->host.async ? std::max(core::Duration{}, host - step_time_.total) : host;
+  const core::Duration hidden = engine_->host.async && back_to_back ? gpu_time_ : core::Duration{};
+  const core::Duration exposed = std::max(core::Duration{}, host - hidden);
+  gpu_time_ = step_time_.total;
   step_time_.total += exposed;
   step_time_.by_part[static_cast<std::size_t>(execution::Part::host)] += exposed;
   step_time_.by_resource[static_cast<std::size_t>(cost::Resource::latency)] += exposed;

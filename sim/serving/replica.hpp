@@ -23,8 +23,10 @@ class Replica {
   // Binds a request to a rank by vLLM's rule, the least 4 x waiting + running, ties in turn; returns the
   // rank.
   std::int64_t enqueue(const Sequence& sequence);
-  // Chooses and prices the next step; false if no rank has anything to run. Needs !busy().
-  [[nodiscard]] bool start_step(std::int64_t epoch);
+  // Chooses and prices the next step; false if no rank has anything to run. Needs !busy(). With an async
+  // engine the host prepares a step while the GPU runs the one before, so its time hides behind that one if
+  // `back_to_back`.
+  [[nodiscard]] bool start_step(std::int64_t epoch, bool back_to_back);
   // Ends the running step.
   void finish_step(std::vector<TokenOut>& out);
 
@@ -49,6 +51,7 @@ class Replica {
   std::size_t next_tie_ = 0;
   bool busy_ = false;
   execution::StepTime step_time_;
+  core::Duration gpu_time_;  // of the running step, or of the last one
 };
 
 }  // namespace moesim::serving

@@ -97,7 +97,7 @@ struct Quantiles {
 struct RuleResult {
   std::string text;
   std::string metric;  // "ttft.p99"
-  double value = 0;    // in SI units
+  std::optional<double> value;  // in SI units; none if the run did not produce the metric
   double limit = 0;
   std::string unit;  // of both
   bool held = false;

@@ -65,7 +65,7 @@ const config::Record<Prices>& record_of(config::Type<Prices>) {
   static const auto record =
       config::Record<Prices>("prices", "What things cost")
           .optional("gpu_hour", &Prices::gpu_hour,
-                    "One GPU for one hour, instead of the GPU file's rental price", config::at_least(0));
+                    "One GPU for one hour, instead of the GPU file's rental price", config::between(0, 1e6));
   return record;
 }
 
@@ -108,8 +108,21 @@ void check_rules(const std::vector<std::string>& rules, std::string_view pointer
   }
 }
 
+// Engines choose other defaults on smaller GPUs.
+void check_defaults(const Scenario& scenario, config::Problems& problems) {
+  const auto& made_for = scenario.deployment.engine.scheduler.memory_at_least;
+  const core::Bytes memory = scenario.cluster.node.gpu.hbm.usable_capacity.value;
+  const SchedulerSettings& own = scenario.deployment.scheduler;
+  if (!made_for || memory >= made_for->value || (own.max_num_batched_tokens && own.max_num_seqs)) return;
+  problems.warning(
+      "/deployment/engine",
+      fmt::format("the defaults of engine \"{}\" are made for GPUs with more memory than {} has: {}",
+                  scenario.deployment.engine.name, scenario.cluster.node.gpu.name, made_for->note));
+}
+
 void check_scenario(const Scenario& scenario, config::Problems& problems) {
   check_layouts(scenario, problems);
+  check_defaults(scenario, problems);
   check_rules(scenario.slo, "/slo", problems);
   check_rules(scenario.expect, "/expect", problems);
 }

@@ -39,7 +39,8 @@ class Server {
                                        {options.scenario_dir, options.data_dir})),
         recorder_(static_cast<std::int64_t>(fleet_.members().size())),
         sim_(core::SimulationLimits{options.max_events, core::kEventSequences}),
-        deciding_(fleet_.members().size(), false) {}
+        deciding_(fleet_.members().size(), false),
+        step_ended_(fleet_.members().size(), Time{-1}) {}
 
   Results run() {
     pull();
@@ -165,6 +166,7 @@ class Server {
       pull();
     }
     RequestRow& row = row_of(request);
+    if (!request.warmup) recorder_.open_window();
     recorder_.count_arrival();
     const std::size_t chosen = fleet_.choose();
     FleetMember& member = fleet_.members()[chosen];
@@ -200,7 +202,7 @@ class Server {
     deciding_[index] = false;
     FleetMember& member = fleet_.members()[index];
     const std::int64_t epoch = sim_.now().ps / scenario_->routing.epoch.ps;
-    const bool started = member.replica.start_step(epoch);
+    const bool started = member.replica.start_step(epoch, step_ended_[index] == sim_.now());
     std::int64_t preempted = 0;
     for (const EngineRank& rank : member.replica.ranks()) {
       for (const std::int64_t id : rank.preempted()) ++rows_[static_cast<std::size_t>(id)].preemptions;
@@ -242,6 +244,7 @@ class Server {
     tokens_out_.clear();
     member.replica.finish_step(tokens_out_);
     --state_.busy_replicas;
+    step_ended_[index] = sim_.now();
     update_state();
     const Time delivered = sim_.now() + scenario_->deployment.engine.host.http.value;
     for (const TokenOut& token : tokens_out_) deliver(token, delivered);
@@ -266,11 +269,14 @@ class Server {
     residence_ += (sim_.now() - times.enqueued).ps;
     ++finished_;
     recorder_.count_finish();
+    if (!row.warmup) recorder_.close_window();
     release(requests_[id], delivered);
   }
 
   Results finish(RunEnd how) {
     record();
+    if (how == RunEnd::until) recorder_.advance(Time{options_->until->ps}, state_);
+    if (how != RunEnd::complete) recorder_.close_window();
     Results results;
     results.end = how;
     results.gpus = fleet_.gpus();
@@ -309,7 +315,8 @@ class Server {
   core::Simulation<> sim_;
   SystemState state_;
   std::vector<bool> deciding_;
-  std::vector<Request> slots_;  // requests between client and engine
+  std::vector<Time> step_ended_;  // when the last step of each replica ended
+  std::vector<Request> slots_;    // requests between client and engine
   std::vector<std::uint32_t> free_slots_;
   bool open_on_the_way_ = false;
   std::int64_t open_request_ = -1;

@@ -71,8 +71,8 @@ std::int64_t measure_requests(const std::vector<Rule>& slo, const RunFacts& fact
   std::int64_t good = 0;
   bool any = false;
   for (const RequestRow& row : results.requests) {
-    results.preemptions += row.preemptions;
     if (row.warmup) continue;
+    results.preemptions += row.preemptions;
     if (!any || row.arrival < results.clock_start) results.clock_start = row.arrival;
     any = true;
     if (row.status == RequestStatus::refused) ++results.refused;
@@ -102,7 +102,7 @@ std::int64_t measure_requests(const std::vector<Rule>& slo, const RunFacts& fact
   return good;
 }
 
-void measure_rates(const Recorder& recorder, std::int64_t replicas, std::int64_t good, Results& results) {
+void measure_rates(const Recorder& recorder, std::int64_t good, Results& results) {
   results.clock_end =
       std::max(results.clock_end, results.end == RunEnd::complete ? results.clock_start : recorder.now());
   const double seconds = (results.clock_end - results.clock_start).seconds();
@@ -112,13 +112,10 @@ void measure_rates(const Recorder& recorder, std::int64_t replicas, std::int64_t
     results.input_tokens_per_s = static_cast<double>(results.input_tokens) / seconds;
     results.output_tokens_per_s = static_cast<double>(results.generated_tokens) / seconds;
   }
-  const auto whole = static_cast<double>(recorder.now().ps);
-  if (whole > 0) {
-    results.mean_running = static_cast<double>(recorder.running_integral()) / whole;
-    results.mean_waiting = static_cast<double>(recorder.waiting_integral()) / whole;
-    results.busy_fraction =
-        static_cast<double>(recorder.busy_integral()) / whole / static_cast<double>(replicas);
-  }
+  const Recorder::Load load = recorder.load();
+  results.mean_running = load.mean_running;
+  results.mean_waiting = load.mean_waiting;
+  results.busy_fraction = load.busy_fraction;
 }
 
 void measure_memory(const Fleet& fleet, Results& results) {
@@ -162,7 +159,7 @@ void measure_cost(const Scenario& scenario, Results& results) {
 std::vector<RuleResult> judge(const std::vector<Rule>& rules, const std::vector<Metric>& all) {
   std::vector<RuleResult> judged;
   for (const Rule& rule : rules) {
-    RuleResult result{rule.text, rule.metric, 0, rule.limit, rule.unit, false};
+    RuleResult result{rule.text, rule.metric, std::nullopt, rule.limit, rule.unit, false};
     const auto metric =
         std::find_if(all.begin(), all.end(), [&](const Metric& m) { return m.name == rule.metric; });
     if (metric != all.end()) {
@@ -187,7 +184,7 @@ void collect_warnings(const Scenario& scenario, Results& results) {
     results.warnings.push_back(fmt::format("requests were refused: {}", reason));
   if (results.served > 0 && results.served < 100) {
     results.warnings.push_back(
-        fmt::format("only {} requests were measured: p99 is close to the maximum", results.served));
+        fmt::format("p99 is close to the maximum: {} served and measured", results.served));
   }
   if (scenario.fidelity == Fidelity::step) {
     results.warnings.push_back(
@@ -201,7 +198,7 @@ void summarise(const Scenario& scenario, const Fleet& fleet, const Recorder& rec
                Results& results) {
   const std::vector<Rule> slo = parsed(scenario.slo);
   const std::int64_t good = measure_requests(slo, facts, results);
-  measure_rates(recorder, static_cast<std::int64_t>(fleet.members().size()), good, results);
+  measure_rates(recorder, good, results);
   measure_memory(fleet, results);
   measure_cost(scenario, results);
   summarise_experts(scenario, facts, results);
@@ -210,6 +207,11 @@ void summarise(const Scenario& scenario, const Fleet& fleet, const Recorder& rec
   const std::vector<Metric> all = metrics(results);
   results.slo = judge(slo, all);
   results.expect = judge(parsed(scenario.expect), all);
+  // A refused request met no target, whatever the others' latencies are.
+  if (!results.slo.empty() && results.refused > 0) {
+    results.slo.push_back(
+        {"no request is refused", "refused", static_cast<double>(results.refused), 0, "count", false});
+  }
   results.slo_met =
       std::all_of(results.slo.begin(), results.slo.end(), [](const RuleResult& r) { return r.held; });
   collect_warnings(scenario, results);

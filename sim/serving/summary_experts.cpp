@@ -32,8 +32,6 @@ std::vector<std::int64_t> layer_counts(const Scenario& scenario, const llm::MoeF
 void summarise_experts(const Scenario& scenario, const RunFacts& facts, Results& results) {
   std::int64_t layer = 0, moe_layers = 0;
   double sum = 0;
-  std::int64_t shards = 1;
-  for (const auto& [name, pool] : scenario.deployment.pools) shards = std::max(shards, pool.ep);
   for (const llm::LayerGroup& group : scenario.model.layers) {
     const auto* moe = std::get_if<llm::MoeFfn>(&group.ffn);
     for (std::int64_t i = 0; i < group.count; ++i, ++layer) {
@@ -51,8 +49,7 @@ void summarise_experts(const Scenario& scenario, const RunFacts& facts, Results&
   }
   if (moe_layers > 0) results.expert_imbalance = sum / static_cast<double>(moe_layers);
   if (results.step_time.all_shard_rows > 0) {
-    results.rank_imbalance = static_cast<double>(results.step_time.slowest_shard_rows) *
-                             static_cast<double>(shards) /
+    results.rank_imbalance = static_cast<double>(results.step_time.slowest_shard_rows) /
                              static_cast<double>(results.step_time.all_shard_rows);
   }
 }

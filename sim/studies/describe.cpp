@@ -68,7 +68,8 @@ struct SourcedWalk {
     for (std::size_t i = 0; list_of_objects && i < node.items.size(); ++i) {
       walk(node.items[i], fmt::format("{}.{}", path, i));
     }
-    if (node.members.empty() && !list_of_objects && node.kind != Node::Kind::null) rows.push_back({path, plain_value(node), "", ""});
+    if (node.members.empty() && !list_of_objects && node.kind != Node::Kind::null)
+      rows.push_back({path, plain_value(node), "", ""});
   }
 };
 
@@ -77,9 +78,10 @@ struct SourcedWalk {
 std::vector<Section> sourced_numbers(std::string title, const Node& resolved) {
   SourcedWalk walk;
   walk.walk(resolved, "");
-  Section numbers{std::move(title),
-                  reports::Table({{"what", false, 0}, {"value", true, 0}, {"label", false, 0}, {"source", false, 0}}),
-                  {}};
+  Section numbers{
+      std::move(title),
+      reports::Table({{"what", false, 0}, {"value", true, 0}, {"label", false, 0}, {"source", false, 0}}),
+      {}};
   constexpr std::size_t kLongest = 48;
   for (auto& row : walk.rows) {
     if (row[1].size() > kLongest) row[1] = row[1].substr(0, kLongest - 4) + " ...";
@@ -89,12 +91,14 @@ std::vector<Section> sourced_numbers(std::string title, const Node& resolved) {
   sections.push_back(std::move(numbers));
   const auto add_entries = [&](std::string name, std::vector<Entry> entries) {
     if (entries.empty()) return;
-    sections.push_back({std::move(name), reports::Table({{"name", false, 0}, {"text", false, 0}}), std::move(entries)});
+    sections.push_back(
+        {std::move(name), reports::Table({{"name", false, 0}, {"text", false, 0}}), std::move(entries)});
   };
   add_entries("Notes", std::move(walk.notes));
   std::vector<Entry> sources;
   if (const Node* all = resolved.find("sources")) {
-    for (const config::Member& member : all->members) sources.push_back({member.key, plain_value(member.value)});
+    for (const config::Member& member : all->members)
+      sources.push_back({member.key, plain_value(member.value)});
   }
   add_entries("Sources", std::move(sources));
   return sections;
@@ -138,7 +142,8 @@ std::string to_text(const Description& description, const reports::Style& style)
   for (const Section& section : description.sections) {
     if (!out.empty()) out += "\n";
     if (!section.title.empty()) {
-      out += reports::paint(reports::wrapped(section.title, style.width), reports::Tone::heading, style) + "\n";
+      out +=
+          reports::paint(reports::wrapped(section.title, style.width), reports::Tone::heading, style) + "\n";
     }
     if (section.entries.empty()) {
       out += section.table.text(style, 2);
@@ -146,9 +151,11 @@ std::string to_text(const Description& description, const reports::Style& style)
     }
     for (const Entry& entry : section.entries) {
       const std::string head = reports::paint(entry.term, reports::Tone::heading, style);
-      const bool one_line = reports::display_width(entry.term) + reports::display_width(entry.detail) + 4 <= style.width;
-      out += one_line ? fmt::format("  {}: {}\n", head, entry.detail)
-                      : fmt::format("  {}\n{}\n", head, reports::hanging("      ", entry.detail, style.width));
+      const bool one_line =
+          reports::display_width(entry.term) + reports::display_width(entry.detail) + 4 <= style.width;
+      out += one_line
+                 ? fmt::format("  {}: {}\n", head, entry.detail)
+                 : fmt::format("  {}\n{}\n", head, reports::hanging("      ", entry.detail, style.width));
     }
   }
   return out;

@@ -36,9 +36,10 @@ struct TopicInfo {
 };
 [[nodiscard]] std::span<const TopicInfo> describe_topics();
 
-// One topic ("gpu", "metric"), or one thing of it ("gpu", "h200-sxm"). Throws config::InputError with a suggestion for
-// unknown names.
-[[nodiscard]] Description describe(std::string_view topic, std::string_view name, const config::Catalogue& catalogue);
+// One topic ("gpu", "metric"), or one thing of it ("gpu", "h200-sxm"). Throws config::InputError with a
+// suggestion for unknown names.
+[[nodiscard]] Description describe(std::string_view topic, std::string_view name,
+                                   const config::Catalogue& catalogue);
 
 // As lines of at most style.width characters.
 [[nodiscard]] std::string to_text(const Description& description, const reports::Style& style);

@@ -44,8 +44,14 @@ Node list_document(std::string_view key, std::vector<Node> entries) {
 }
 
 Description gpu_list(const config::Catalogue& catalogue) {
-  Table table({{"name", false, 0}, {"architecture", false, 1}, {"memory", true, 0}, {"bandwidth", true, 0},
-               {"bf16 TFLOP/s", true, 0}, {"fp8 TFLOP/s", true, 0}, {"fp4 TFLOP/s", true, 0}, {"USD/h", true, 0}});
+  Table table({{"name", false, 0},
+               {"architecture", false, 1},
+               {"memory", true, 0},
+               {"bandwidth", true, 0},
+               {"bf16 TFLOP/s", true, 0},
+               {"fp8 TFLOP/s", true, 0},
+               {"fp4 TFLOP/s", true, 0},
+               {"USD/h", true, 0}});
   std::vector<Node> entries;
   for (const auto& loaded : load_all<hardware::Gpu>(catalogue)) {
     const hardware::Gpu& gpu = loaded.value;
@@ -68,18 +74,26 @@ Description gpu_list(const config::Catalogue& catalogue) {
 }
 
 Description node_list(const config::Catalogue& catalogue) {
-  Table table({{"name", false, 0}, {"GPU", false, 0}, {"GPUs", true, 0}, {"domain", true, 0}, {"kind", false, 1},
-               {"per GPU in the domain", true, 0}, {"NICs", false, 0}});
+  Table table({{"name", false, 0},
+               {"GPU", false, 0},
+               {"GPUs", true, 0},
+               {"domain", true, 0},
+               {"kind", false, 1},
+               {"per GPU in the domain", true, 0},
+               {"NICs", false, 0}});
   std::vector<Node> entries;
   for (const auto& loaded : load_all<hardware::Node>(catalogue)) {
     const hardware::Node& node = loaded.value;
     const std::string nics =
-        node.nics ? fmt::format("{} x {}", node.nics->count,
-                                config::format_exact(node.nics->bandwidth.value.value, Dimension::bytes_per_second))
-                  : "-";
-    table.add({node.name, node.gpu.name, fmt::format("{}", node.gpus), fmt::format("{}", hardware::domain_gpus(node)),
+        node.nics
+            ? fmt::format("{} x {}", node.nics->count,
+                          config::format_exact(node.nics->bandwidth.value.value, Dimension::bytes_per_second))
+            : "-";
+    table.add({node.name, node.gpu.name, fmt::format("{}", node.gpus),
+               fmt::format("{}", hardware::domain_gpus(node)),
                std::string(config::enum_name(hardware::domain_kind(node))),
-               config::format_exact(hardware::domain_bandwidth(node).value, Dimension::bytes_per_second), nics});
+               config::format_exact(hardware::domain_bandwidth(node).value, Dimension::bytes_per_second),
+               nics});
     Node entry = Node::object();
     entry.set("name", text_node(node.name));
     entry.set("gpu", text_node(node.gpu.name));
@@ -92,14 +106,18 @@ Description node_list(const config::Catalogue& catalogue) {
 }
 
 Description fabric_list(const config::Catalogue& catalogue) {
-  Table table({{"name", false, 0}, {"kind", false, 0}, {"link", true, 0}, {"nodes per leaf", true, 0},
+  Table table({{"name", false, 0},
+               {"kind", false, 0},
+               {"link", true, 0},
+               {"nodes per leaf", true, 0},
                {"oversubscription", true, 0}});
   std::vector<Node> entries;
   for (const auto& loaded : load_all<hardware::Fabric>(catalogue)) {
     const hardware::Fabric& fabric = loaded.value;
     table.add({fabric.name, std::string(config::enum_name(fabric.kind)),
                config::format_exact(fabric.link_bandwidth.value.value, Dimension::bytes_per_second),
-               fmt::format("{}", fabric.nodes_per_leaf.value), reports::human_number(fabric.oversubscription.value)});
+               fmt::format("{}", fabric.nodes_per_leaf.value),
+               reports::human_number(fabric.oversubscription.value)});
     Node entry = Node::object();
     entry.set("name", text_node(fabric.name));
     entry.set("kind", text_node(config::enum_name(fabric.kind)));
@@ -110,13 +128,18 @@ Description fabric_list(const config::Catalogue& catalogue) {
 }
 
 Description engine_list(const config::Catalogue& catalogue) {
-  Table table({{"name", false, 0}, {"version", false, 0}, {"tokens per step", true, 0}, {"sequences", true, 0},
-               {"KV block", true, 0}, {"budget rule", false, 0}});
+  Table table({{"name", false, 0},
+               {"version", false, 0},
+               {"tokens per step", true, 0},
+               {"sequences", true, 0},
+               {"KV block", true, 0},
+               {"budget rule", false, 0}});
   std::vector<Node> entries;
   for (const auto& loaded : load_all<cost::EngineProfile>(catalogue)) {
     const cost::EngineProfile& engine = loaded.value;
     table.add({engine.name, engine.version, reports::grouped(engine.scheduler.max_num_batched_tokens.value),
-               reports::grouped(engine.scheduler.max_num_seqs.value), fmt::format("{}", engine.kv.block_tokens.value),
+               reports::grouped(engine.scheduler.max_num_seqs.value),
+               fmt::format("{}", engine.kv.block_tokens.value),
                fmt::format("{} {}", config::enum_name(engine.kv.budget_rule),
                            reports::human_number(engine.kv.fraction.value))});
     Node entry = Node::object();
@@ -138,8 +161,12 @@ Node entry_document(std::string_view kind, std::string_view name, const Node& re
 
 // FLOP per byte of device memory where compute and bandwidth take equally long.
 Section ridge_section(const hardware::Gpu& gpu, Node& document) {
-  Table table({{"format", false, 0}, {"peak TFLOP/s", true, 0}, {"achievable", true, 0}, {"label", false, 0},
-               {"ridge FLOP/B", true, 0}, {"achievable ridge FLOP/B", true, 0}});
+  Table table({{"format", false, 0},
+               {"peak TFLOP/s", true, 0},
+               {"achievable", true, 0},
+               {"label", false, 0},
+               {"ridge FLOP/B", true, 0},
+               {"achievable ridge FLOP/B", true, 0}});
   Node list = Node::array();
   const double bandwidth = gpu.hbm.bandwidth.value.as_double();
   const double streamed = bandwidth * gpu.achievable.hbm_fraction.value;
@@ -162,10 +189,11 @@ Section ridge_section(const hardware::Gpu& gpu, Node& document) {
     list.items.push_back(std::move(entry));
   }
   document.set("ridge_points", std::move(list));
-  return {fmt::format("Roofline: kernels with less work per byte than the ridge wait for the memory ({} of {})",
-                      reports::percent(gpu.achievable.hbm_fraction.value), tera(bandwidth, "TB/s")),
-          std::move(table),
-          {}};
+  return {
+      fmt::format("Roofline: kernels with less work per byte than the ridge wait for the memory ({} of {})",
+                  reports::percent(gpu.achievable.hbm_fraction.value), tera(bandwidth, "TB/s")),
+      std::move(table),
+      {}};
 }
 
 }  // namespace
@@ -173,10 +201,11 @@ Section ridge_section(const hardware::Gpu& gpu, Node& document) {
 Description describe_hardware(const config::Catalogue& catalogue) {
   Description all;
   all.document = Node::object();
-  for (Description& part :
-       std::vector<Description>{gpu_list(catalogue), node_list(catalogue), fabric_list(catalogue), engine_list(catalogue)}) {
+  for (Description& part : std::vector<Description>{gpu_list(catalogue), node_list(catalogue),
+                                                    fabric_list(catalogue), engine_list(catalogue)}) {
     for (Section& section : part.sections) all.sections.push_back(std::move(section));
-    for (config::Member& member : part.document.members) all.document.set(member.key, std::move(member.value));
+    for (config::Member& member : part.document.members)
+      all.document.set(member.key, std::move(member.value));
   }
   return all;
 }
@@ -214,8 +243,9 @@ Description describe_fabric(std::string_view name, const config::Catalogue& cata
 Description describe_engine(std::string_view name, const config::Catalogue& catalogue) {
   if (name.empty()) return engine_list(catalogue);
   const auto loaded = config::load_entry<cost::EngineProfile>(name, catalogue);
-  return {sourced_numbers(fmt::format("Engine {} {}", loaded.value.name, loaded.value.version), loaded.resolved),
-          entry_document("engine", loaded.value.name, loaded.resolved)};
+  return {
+      sourced_numbers(fmt::format("Engine {} {}", loaded.value.name, loaded.value.version), loaded.resolved),
+      entry_document("engine", loaded.value.name, loaded.resolved)};
 }
 
 }  // namespace moesim::studies::detail

@@ -44,8 +44,13 @@ Node parameters_node(const llm::Parameters& parameters) {
 }
 
 Description model_list(const config::Catalogue& catalogue) {
-  Table table({{"name", false, 0}, {"model", false, 0}, {"parameters", true, 0}, {"active", true, 0},
-               {"layers", true, 0}, {"KV per token (bf16)", true, 0}, {"context", true, 0}});
+  Table table({{"name", false, 0},
+               {"model", false, 0},
+               {"parameters", true, 0},
+               {"active", true, 0},
+               {"layers", true, 0},
+               {"KV per token (bf16)", true, 0},
+               {"context", true, 0}});
   Node list = Node::array();
   for (const std::string& name : catalogue.names(config::CatalogueEntry<llm::Architecture>::folder)) {
     const llm::Architecture model = config::load_entry<llm::Architecture>(name, catalogue).value;
@@ -88,14 +93,16 @@ Section bytes_section(const llm::Architecture& model, Node& document) {
     llm::Formats formats;
     formats.weights = format;
     const std::int64_t bytes = llm::weight_bytes(model, formats).total();
-    table.add({"weights", std::string(config::enum_name(format)), reports::human_bytes(static_cast<double>(bytes))});
+    table.add({"weights", std::string(config::enum_name(format)),
+               reports::human_bytes(static_cast<double>(bytes))});
     weights.set(config::enum_name(format), Node::of(bytes));
   }
   document.set("weight_bytes_by_format", std::move(weights));
   Node kv = Node::object();
   for (const NumberFormat format : kKvFormats) {
     const std::int64_t bytes = llm::kv_bytes_per_token(model, format);
-    table.add({"KV cache per token", std::string(config::enum_name(format)), fmt::format("{} B", reports::grouped(bytes))});
+    table.add({"KV cache per token", std::string(config::enum_name(format)),
+               fmt::format("{} B", reports::grouped(bytes))});
     kv.set(config::enum_name(format), Node::of(bytes));
   }
   document.set("kv_bytes_per_token_by_format", std::move(kv));
@@ -122,8 +129,8 @@ Description describe_model(std::string_view name, const config::Catalogue& catal
   document.set("vocab_size", Node::of(model.vocab_size));
   document.set("max_context_tokens", Node::of(model.max_context_tokens));
   description.sections.push_back(parameter_section(
-      fmt::format("{}: {} parameters, {} active; {} layers, hidden size {}, vocabulary {}, context {} tokens", model.name,
-                  billions(parameters.total), billions(parameters.active), model.layer_count(),
+      fmt::format("{}: {} parameters, {} active; {} layers, hidden size {}, vocabulary {}, context {} tokens",
+                  model.name, billions(parameters.total), billions(parameters.active), model.layer_count(),
                   reports::grouped(model.hidden_size), reports::grouped(model.vocab_size),
                   reports::grouped(model.max_context_tokens)),
       parameters));

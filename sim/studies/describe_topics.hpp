@@ -27,6 +27,7 @@ namespace moesim::studies::detail {
 [[nodiscard]] config::Node text_node(std::string_view text);
 // The whole-number or quoted form of a scalar, for people.
 [[nodiscard]] std::string plain_value(const config::Node& value);
-[[noreturn]] void fail_unknown(std::string_view noun, std::string_view name, const std::vector<std::string>& known);
+[[noreturn]] void fail_unknown(std::string_view noun, std::string_view name,
+                               const std::vector<std::string>& known);
 
 }  // namespace moesim::studies::detail

@@ -77,14 +77,17 @@ std::string default_of(const Node& schema, std::string_view key) {
 
 Description field_table(const Place& place) {
   Description description;
-  Table table({{"field", false, 0}, {"write", false, 0}, {"default", false, 0}, {"required", false, 0},
+  Table table({{"field", false, 0},
+               {"write", false, 0},
+               {"default", false, 0},
+               {"required", false, 0},
                {"meaning", false, 0}});
   const Node schema = config::json_schema(*place.table, "");
   std::vector<Entry> entries;
   Node fields = Node::array();
   for (const config::Field& field : place.table->fields()) {
     const std::string fallback = field.required ? "" : default_of(schema, field.key);
-    const std::string state = field.required      ? "required"
+    const std::string state = field.required     ? "required"
                               : fallback.empty() ? "optional"
                                                  : fmt::format("default {}", fallback);
     table.add({field.key, field.type->summary(), fallback, field.required ? "yes" : "no", field.sentence});
@@ -142,7 +145,8 @@ struct Choice {
 template <class E>
 void add_enum(std::vector<Choice>& all, std::string_view policy, std::string_view where) {
   for (const auto& entry : config::EnumNames<E>::table) {
-    all.push_back({std::string(policy), std::string(where), std::string(entry.name), std::string(entry.sentence)});
+    all.push_back(
+        {std::string(policy), std::string(where), std::string(entry.name), std::string(entry.sentence)});
   }
 }
 
@@ -150,8 +154,8 @@ template <class Variant>
 void add_variant_choices(std::vector<Choice>& all, std::string_view policy, std::string_view where) {
   const auto tables = config::detail::VariantType<Variant>::tables();
   for (std::size_t i = 0; i < tables.size(); ++i) {
-    all.push_back({std::string(policy), std::string(where), std::string(config::VariantTag<Variant>::names[i]),
-                   tables[i]->sentence()});
+    all.push_back({std::string(policy), std::string(where),
+                   std::string(config::VariantTag<Variant>::names[i]), tables[i]->sentence()});
   }
 }
 
@@ -173,9 +177,13 @@ std::vector<Choice> choices() {
 
 }  // namespace
 
-Description describe_scenario(std::string_view name) { return describe_places(scenario_places(), name, "scenario"); }
+Description describe_scenario(std::string_view name) {
+  return describe_places(scenario_places(), name, "scenario");
+}
 
-Description describe_workload(std::string_view name) { return describe_places(workload_places(), name, "workload"); }
+Description describe_workload(std::string_view name) {
+  return describe_places(workload_places(), name, "workload");
+}
 
 Description describe_metric(std::string_view name) {
   Table table({{"metric", false, 0}, {"unit", false, 0}, {"meaning", false, 0}});
@@ -197,7 +205,9 @@ Description describe_metric(std::string_view name) {
   if (list.items.empty()) fail_unknown("metric", name, known);
   Node document = Node::object();
   document.set("metrics", std::move(list));
-  return {{{"Metrics: over all measured requests, the opening burst included, warm-up left out", std::move(table), {}}},
+  return {{{"Metrics: over all measured requests, the opening burst included, warm-up left out",
+            std::move(table),
+            {}}},
           std::move(document)};
 }
 

@@ -42,9 +42,10 @@ Node cluster_node(const EstimateRequest& request, const config::Catalogue& catal
   hardware::Cluster cluster;
   cluster.node = hardware::load_node(name, catalogue).value;
   if (!request.gpu.empty() && cluster.node.gpu.name != request.gpu) {
-    throw InputError("contradiction",
-                     fmt::format("--node {} holds the GPU {}, not {}", name, cluster.node.gpu.name, request.gpu),
-                     "only one of --gpu and --node");
+    throw InputError(
+        "contradiction",
+        fmt::format("--node {} holds the GPU {}, not {}", name, cluster.node.gpu.name, request.gpu),
+        "only one of --gpu and --node");
   }
   const std::int64_t needed = request.replicas * request.tp * request.dp_attention;
   cluster.nodes = (needed + cluster.node.gpus - 1) / cluster.node.gpus;
@@ -97,6 +98,15 @@ Node deployment_node(const EstimateRequest& request, std::string_view published_
   return deployment;
 }
 
+// The format in which the model was published. A model that does not exist is told when the scenario is read:
+// then the message has a place.
+std::string_view published_weights(const std::string& model, const config::Catalogue& catalogue) {
+  using llm::Architecture;
+  const bool named = model.find('/') == std::string::npos && !model.ends_with(".json");
+  if (named && catalogue.find(config::CatalogueEntry<Architecture>::folder, model).empty()) return "bf16";
+  return config::enum_name(config::load_entry<Architecture>(model, catalogue).value.published_weights);
+}
+
 // Bounds that keep the products below from overflowing; the scenario's own field tables have the finer ones.
 void check_range(std::string_view flag, std::int64_t value) {
   constexpr std::int64_t kMost = 1'000'000;
@@ -108,9 +118,10 @@ void check_range(std::string_view flag, std::int64_t value) {
 
 std::string estimate_scenario(const EstimateRequest& request, const config::Catalogue& catalogue) {
   if (request.gpu.empty() && request.node.empty()) {
-    throw InputError("missing_flag", "an estimate needs a GPU or a node type", "--gpu h100-sxm",
-                     fmt::format("known GPUs: {}",
-                                 fmt::join(catalogue.names(config::CatalogueEntry<hardware::Gpu>::folder), ", ")));
+    throw InputError(
+        "missing_flag", "an estimate needs a GPU or a node type", "--gpu h100-sxm",
+        fmt::format("known GPUs: {}",
+                    fmt::join(catalogue.names(config::CatalogueEntry<hardware::Gpu>::folder), ", ")));
   }
   check_range("--tp", request.tp);
   check_range("--ep", request.ep);
@@ -130,12 +141,12 @@ std::string estimate_scenario(const EstimateRequest& request, const config::Cata
   Node scenario = Node::object();
   scenario.set("version", Node::of(std::int64_t{1}));
   scenario.set("name", text("estimate"));
-  scenario.set("description", text(fmt::format("{} clients in a closed loop, {} tokens in and {} out",
-                                               request.concurrency, request.input_tokens, request.output_tokens)));
+  scenario.set("description",
+               text(fmt::format("{} clients in a closed loop, {} tokens in and {} out", request.concurrency,
+                                request.input_tokens, request.output_tokens)));
   scenario.set("cluster", cluster_node(request, catalogue));
   scenario.set("model", text(request.model));
-  const auto model = config::load_entry<llm::Architecture>(request.model, catalogue);
-  scenario.set("deployment", deployment_node(request, config::enum_name(model.value.published_weights)));
+  scenario.set("deployment", deployment_node(request, published_weights(request.model, catalogue)));
   scenario.set("workload", workload_node(request));
   scenario.set("routing", std::move(routing));
   if (!slo.items.empty()) scenario.set("slo", std::move(slo));

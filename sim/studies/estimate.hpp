@@ -12,7 +12,7 @@ namespace moesim::studies {
 
 struct EstimateRequest {
   std::string model;
-  std::string gpu;   // or `node`
+  std::string gpu;  // or `node`
   std::string node;
   std::string engine = "vllm";
   std::int64_t tp = 1;
@@ -21,19 +21,20 @@ struct EstimateRequest {
   std::int64_t replicas = 1;
   std::int64_t input_tokens = 1024;
   std::int64_t output_tokens = 1024;
-  std::int64_t concurrency = 1;              // clients, over all replicas
-  std::optional<std::int64_t> requests;      // 10 per client if not given
-  std::optional<double> length_ratio;        // lengths uniform from ratio x tokens to tokens; fixed if not given
-  std::string weights;  // empty: the format in which the model was published
+  std::int64_t concurrency = 1;          // clients, over all replicas
+  std::optional<std::int64_t> requests;  // 10 per client if not given
+  std::optional<double> length_ratio;    // lengths uniform from ratio x tokens to tokens; fixed if not given
+  std::string weights;                   // empty: the format in which the model was published
   std::string kv = "bf16";
   std::string popularity = "lognormal";
   std::vector<std::string> slo;
 };
 
-// The text of the scenario: a closed loop of `concurrency` clients on the node type of the GPU (the first by name of
-// those with that GPU) with as many nodes as the replicas need, and a fabric that fits the NICs where there are
-// several domains. The text still has to pass the scenario's own checks. Throws config::InputError for a GPU, node
-// or number that cannot be.
-[[nodiscard]] std::string estimate_scenario(const EstimateRequest& request, const config::Catalogue& catalogue);
+// The text of the scenario: a closed loop of `concurrency` clients on the node type of the GPU (the first by
+// name of those with that GPU) with as many nodes as the replicas need, and a fabric that fits the NICs where
+// there are several domains. The text still has to pass the scenario's own checks. Throws config::InputError
+// for a GPU, node or number that cannot be.
+[[nodiscard]] std::string estimate_scenario(const EstimateRequest& request,
+                                            const config::Catalogue& catalogue);
 
 }  // namespace moesim::studies

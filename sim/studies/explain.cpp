@@ -101,8 +101,8 @@ std::string pointer_of_path(std::string_view path) {
   }
 }
 
-std::vector<ExplainedValue> explain(const Node& resolved, const config::SourceSet& sources, std::string_view path,
-                                    bool folded) {
+std::vector<ExplainedValue> explain(const Node& resolved, const config::SourceSet& sources,
+                                    std::string_view path, bool folded) {
   const std::string pointer = pointer_of_path(path);
   const Node* node = config::resolve_pointer(resolved, pointer);
   if (node == nullptr) fail_unknown_path(resolved, pointer, path);

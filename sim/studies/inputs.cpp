@@ -44,13 +44,15 @@ std::string nearest_file(const fs::path& file) {
 }
 
 void check_scenario_file(const fs::path& file) {
+  if (file.empty()) throw config::InputError("cannot_read", "the name of the scenario is empty");
   std::error_code ignored;
   if (fs::exists(file, ignored)) return;
   throw config::InputError("cannot_read", fmt::format("the scenario {} does not exist", file.string()),
                            nearest_file(file), "a new one: moesim init -o FILE");
 }
 
-void check_trace(const config::Loaded<serving::Scenario>& loaded, const fs::path& folder, const fs::path& data_dir) {
+void check_trace(const config::Loaded<serving::Scenario>& loaded, const fs::path& folder,
+                 const fs::path& data_dir) {
   const workloads::Workload& workload = loaded.value.workload;
   if (!workload.trace) return;
   const std::string pointer = "/workload/trace";
@@ -75,7 +77,8 @@ void check_trace(const config::Loaded<serving::Scenario>& loaded, const fs::path
   }
   for (const fs::path& file : files) {
     std::error_code ignored;
-    if (fs::is_directory(file, ignored)) fail("cannot_read", fmt::format("the trace {} is a directory", file.string()), "");
+    if (fs::is_directory(file, ignored))
+      fail("cannot_read", fmt::format("the trace {} is a directory", file.string()), "");
     if (fs::exists(file, ignored)) continue;
     const std::string name = nearest_name(file);
     const bool in_data = workload.trace->starts_with("data:");

@@ -15,8 +15,8 @@ namespace moesim::studies {
 // Throws config::InputError, with a suggestion, if the scenario file does not exist.
 void check_scenario_file(const std::filesystem::path& file);
 
-// Throws config::InputError at "/workload/trace" if the scenario's trace is missing, is a folder, or leaves the data
-// folder. `folder` is where relative paths start.
+// Throws config::InputError at "/workload/trace" if the scenario's trace is missing, is a folder, or leaves
+// the data folder. `folder` is where relative paths start.
 void check_trace(const config::Loaded<serving::Scenario>& loaded, const std::filesystem::path& folder,
                  const std::filesystem::path& data_dir);
 

@@ -15,7 +15,8 @@ namespace moesim::studies {
 namespace {
 
 constexpr std::array<KindInfo, 6> kKinds = {{
-    {DocumentKind::scenario, "scenario", "workloads/scenarios", "a serving run: cluster, model, deployment, workload"},
+    {DocumentKind::scenario, "scenario", "workloads/scenarios",
+     "a serving run: cluster, model, deployment, workload"},
     {DocumentKind::gpu, "gpu", "hw_configs/gpus", "one GPU, every number with its source"},
     {DocumentKind::node, "node", "hw_configs/nodes", "a box of GPUs and its links"},
     {DocumentKind::fabric, "fabric", "hw_configs/fabrics", "the network between boxes"},
@@ -58,9 +59,13 @@ const config::RecordTable& record_table(DocumentKind kind) {
   core::fail_invariant("unknown kind of document");
 }
 
-std::string schema_file_name(DocumentKind kind) { return fmt::format("{}.v1.schema.json", kind_info(kind).name); }
+std::string schema_file_name(DocumentKind kind) {
+  return fmt::format("{}.v1.schema.json", kind_info(kind).name);
+}
 
-config::Node schema_of(DocumentKind kind) { return config::json_schema(record_table(kind), schema_file_name(kind)); }
+config::Node schema_of(DocumentKind kind) {
+  return config::json_schema(record_table(kind), schema_file_name(kind));
+}
 
 DocumentKind guess_kind(const std::filesystem::path& path, const config::Node& root) {
   const std::string folder = path.parent_path().filename().string();

@@ -33,8 +33,8 @@ struct KindInfo {
 [[nodiscard]] std::string schema_file_name(DocumentKind kind);
 [[nodiscard]] config::Node schema_of(DocumentKind kind);
 
-// The kind of a document by the folder that holds it ("gpus", "zoo" ...), else by its keys; a scenario if neither
-// tells.
+// The kind of a document by the folder that holds it ("gpus", "zoo" ...), else by its keys; a scenario if
+// neither tells.
 [[nodiscard]] DocumentKind guess_kind(const std::filesystem::path& path, const config::Node& root);
 
 }  // namespace moesim::studies

@@ -22,10 +22,13 @@ workloads::TraceFolders trace_folders(const PreparedRun& prepared, const fs::pat
   return {prepared.folder, data_dir};
 }
 
-// "demo.json.gz" -> "demo".
+// "llama-3.1.json.gz" -> "llama-3.1".
 std::string bare_name(const fs::path& file) {
-  const std::string name = file.filename().string();
-  return name.substr(0, name.find('.', 1));
+  std::string name = file.filename().string();
+  for (const std::string_view end : {".gz", ".zst", ".json"}) {
+    if (name.size() > end.size() && name.ends_with(end)) name.resize(name.size() - end.size());
+  }
+  return name;
 }
 
 // A name for an input file that is the same on every machine.
@@ -55,7 +58,8 @@ std::vector<reports::InputDigest> digests(const PreparedRun& prepared, const con
   for (const std::string& file : prepared.loaded.document.files) add(stable_name(file, catalogue), file);
   const serving::Scenario& scenario = prepared.loaded.value;
   for (const fs::path& file : workloads::files_of(scenario.workload, trace_folders(prepared, data_dir))) {
-    // The scenario names its trace; where that is an absolute path, only the file's name is the same everywhere.
+    // The scenario names its trace; where that is an absolute path, only the file's name is the same
+    // everywhere.
     const std::string& written = *scenario.workload.trace;
     add(fs::path(written).is_absolute() ? file.filename().string() : written, file);
   }
@@ -88,7 +92,8 @@ PreparedRun prepare_text(std::string text, std::string name, const config::Catal
 
 std::vector<fs::path> input_files(const PreparedRun& prepared, const fs::path& data_dir) {
   std::vector<fs::path> files(prepared.loaded.document.files.begin(), prepared.loaded.document.files.end());
-  for (fs::path& trace : workloads::files_of(prepared.loaded.value.workload, trace_folders(prepared, data_dir))) {
+  for (fs::path& trace :
+       workloads::files_of(prepared.loaded.value.workload, trace_folders(prepared, data_dir))) {
     files.push_back(std::move(trace));
   }
   return files;

@@ -44,8 +44,8 @@ struct RunSettings {
   std::function<bool(const serving::Progress&)> keep_going;
 };
 
-// Simulates and fills in the manifest. Throws what serving::simulate throws, and io::IoError for an input that
-// cannot be read again for its digest.
+// Simulates and fills in the manifest. Throws what serving::simulate throws, and io::IoError for an input
+// that cannot be read again for its digest.
 [[nodiscard]] reports::RunReport execute(const PreparedRun& prepared, const config::Catalogue& catalogue,
                                          const RunSettings& settings);
 
@@ -56,8 +56,8 @@ struct RunSettings {
 // The number of measured requests that the workload will send, where the scenario tells.
 [[nodiscard]] std::optional<std::int64_t> expected_requests(const serving::Scenario& scenario);
 
-// Calls body(0) ... body(count - 1) on up to `jobs` threads. If calls throw, the exception of the lowest index is
-// thrown again after all threads ended.
+// Calls body(0) ... body(count - 1) on up to `jobs` threads. If calls throw, the exception of the lowest
+// index is thrown again after all threads ended.
 void for_each_index(std::size_t count, std::size_t jobs, const std::function<void(std::size_t)>& body);
 
 }  // namespace moesim::studies

@@ -109,7 +109,8 @@ constexpr std::string_view kLongContext = R"({
 constexpr std::array<Template, 3> kTemplates = {{
     {"minimal", "one box, a dense model, a closed loop of clients", kMinimal},
     {"chat", "a mixture-of-experts model under random arrivals, with targets and a price", kChat},
-    {"long-context", "long prompts on DeepSeek-V3 over 16 GPUs, cut by tensor, data and experts", kLongContext},
+    {"long-context", "long prompts on DeepSeek-V3 over 16 GPUs, cut by tensor, data and experts",
+     kLongContext},
 }};
 
 }  // namespace

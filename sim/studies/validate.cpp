@@ -30,7 +30,8 @@ void check_feasible(const serving::Scenario& scenario, const config::Node& root,
   try {
     for (const serving::MemoryBudget& budget : serving::memory_budgets(scenario)) {
       if (budget.kv_budget.value > 0 && budget.kv_blocks > 0) continue;
-      warn(fmt::format("a device of pool \"{}\" has {} bytes left for KV blocks", budget.pool, budget.kv_budget.value),
+      warn(fmt::format("a device of pool \"{}\" has {} bytes left for KV blocks", budget.pool,
+                       budget.kv_budget.value),
            "spread the model over more GPUs, or use smaller formats");
     }
   } catch (const serving::InfeasibleError& error) {
@@ -42,7 +43,8 @@ template <class T>
 void read_as(config::Document document, const config::Catalogue& catalogue, Validation& validation) {
   config::Loaded<T> loaded = config::read_document<T>(std::move(document), catalogue);
   validation.warnings = std::move(loaded.warnings);
-  if constexpr (std::is_same_v<T, serving::Scenario>) check_feasible(loaded.value, loaded.document.root, validation);
+  if constexpr (std::is_same_v<T, serving::Scenario>)
+    check_feasible(loaded.value, loaded.document.root, validation);
   validation.sources = std::move(loaded.document.sources);
 }
 
@@ -102,7 +104,8 @@ config::Node to_node(const Validation& validation) {
   node.set("errors", list(validation.errors));
   node.set("warnings", list(validation.warnings));
   if (validation.error_count > validation.errors.size()) {
-    node.set("more_errors", Node::of(static_cast<std::int64_t>(validation.error_count - validation.errors.size())));
+    node.set("more_errors",
+             Node::of(static_cast<std::int64_t>(validation.error_count - validation.errors.size())));
   }
   return node;
 }

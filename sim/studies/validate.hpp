@@ -21,8 +21,8 @@ struct Validation {
   std::vector<config::Diagnostic> warnings;
 };
 
-// Reads the file with the field table of its kind. A sound scenario is also asked whether its model fits; if not,
-// that is a warning "does_not_fit". Never throws for what is in the file.
+// Reads the file with the field table of its kind. A sound scenario is also asked whether its model fits; if
+// not, that is a warning "does_not_fit". Never throws for what is in the file.
 [[nodiscard]] Validation validate_file(const std::filesystem::path& file, std::optional<DocumentKind> kind,
                                        const config::Catalogue& catalogue);
 

@@ -15,6 +15,7 @@ Both must end with 2 and tell where the mistake is and what was meant, and nothi
     also      more errors that must be there; no others may, unless "others" is true or "count" gives their number
     more_errors  how many further errors there are beyond those listed
     env       environment variables
+    forms     ["text"] for a command that knows no --format json
     partial   the output folder need not be empty
 
 Only the Python standard library is used.
@@ -102,7 +103,7 @@ MAKERS = {
     "cut.json.zst": lambda: zst(ZST_TEXT)[:-50],
     "damaged.json.zst": lambda: flipped(zst(ZST_TEXT), 9),
     "cut.csv.gz": lambda: gz_rows()[:-5000],
-    "damaged.csv.gz": lambda: flipped(gz_rows(), len(gz_rows()) // 2),
+    "damaged.csv.gz": lambda: flipped(gz_rows(), len(gz_rows()) - 6),  # a byte of the checksum
     "cut.csv.zst": lambda: zst(ZST_ROWS)[:-500],
     "line.jsonl": lambda: b'{"timestamp": 0, "input_length": 5, "output_length": 5, "hash_ids": [0]}\n'
                           + b'{"timestamp": ' + b"1" * 20_000_000 + b"}\n",
@@ -211,8 +212,9 @@ def judge_streams(run, form, is_json, is_validate):
     for name, data, text in (("stdout", run.out_bytes, run.out), ("stderr", run.err_bytes, run.err)):
         if len(data) > MAX_OUTPUT_BYTES:
             yield f"{form}: {len(data)} bytes on {name}"
-        if any(len(line) > MAX_LINE_BYTES for line in data.split(b"\n")) and not (is_json and name == "stdout"):
-            yield f"{form}: a line of {max(map(len, data.split(b'%c' % 10)))} bytes on {name}"
+        longest = max(len(line) for line in data.split(b"\n"))
+        if longest > MAX_LINE_BYTES and not (is_json and name == "stdout"):
+            yield f"{form}: a line of {longest} bytes on {name}"
         if CONTROL.search(text):
             yield f"{form}: control character {CONTROL.search(text)[0]!r} on {name}"
         try:
@@ -238,8 +240,12 @@ def judge_text(run, case):
             yield f"text: no place {place_of(expected)}, but {found[1] if found else 'none'}"
         if expected.get("pointer") and printable(expected["pointer"]) not in run.err:
             yield f"text: no pointer {expected['pointer']}"
-        if "suggestion" in expected and expected["suggestion"] not in run.err:
-            yield f"text: no suggestion {expected['suggestion']}"
+        if "suggestion" in expected and f"did you mean {expected['suggestion']}?" not in run.err:
+            found = re.search(r"did you mean (.*)\?", run.err)
+            yield f"text: no suggestion {expected['suggestion']}, but {found[1] if found else 'none'}"
+        for words in expected.get("says", []) if case.get("forms") == ["text"] else []:
+            if words.lower() not in run.err.lower():
+                yield f"text: does not say {words!r}"
 
 
 def errors_of(document):
@@ -312,10 +318,14 @@ def judge_case(bench, case):
     before = bench.inventory()
     problems, runs = [], []
     for form, extra in (("text", []), ("json", ["--format", "json"])):
+        if form not in case.get("forms", ["text", "json"]):
+            continue
         run = bench.run(words + extra, case.get("env", {}))
         runs.append(run)
         problems += judge_streams(run, form, form == "json", is_validate)
         problems += judge_text(run, case) if form == "text" else judge_json(run, case)
+        if bench.folder in run.out + run.err:
+            problems.append(f"{form}: an absolute path, though all names that were given are relative")
         left = bench.left_behind(before)
         if left:
             problems.append(f"{form}: left behind or changed: {left[:5]}")
@@ -345,6 +355,8 @@ def main():
     parser.add_argument("-v", action="store_true", help="print what the program said")
     options = parser.parse_args()
     options.moesim, options.home = os.path.abspath(options.moesim), os.path.abspath(options.home)
+    if not os.access(options.moesim, os.X_OK):
+        parser.error(f"{options.moesim} is no program")
     with open(os.path.join(CORPUS, "cases.json"), encoding="utf-8") as file:
         manifest = json.load(file)
     cases = [case for case in manifest["cases"] if options.filter in case["name"]]

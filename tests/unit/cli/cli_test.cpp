@@ -166,11 +166,13 @@ TEST_CASE("colour, bars and width follow the stream and the environment") {
 
 TEST_CASE("progress says how far, how fast and how long") {
   ProgressState state{31.2, 520, 1000, 8'200'000, 2.0};
-  CHECK(progress_line(state) == "[##########..........]  52%  520 requests  sim 31.2 s  4.10 M events/s  ETA 2 s");
+  CHECK(progress_line(state) ==
+        "[##########..........]  52%  520 requests  sim 31.2 s  4.10 M events/s  ETA 2 s");
   state.expected = std::nullopt;
   CHECK(progress_line(state) == "520 requests  sim 31.2 s  4.10 M events/s");
-  CHECK(progress_json(state) ==
-        R"({"progress": null, "simulated_s": 31.2, "requests_finished": 520, "events": 8200000, "elapsed_s": 2})");
+  CHECK(
+      progress_json(state) ==
+      R"({"progress": null, "simulated_s": 31.2, "requests_finished": 520, "events": 8200000, "elapsed_s": 2})");
 }
 
 TEST_CASE("catalogues are found, and a wrong home is told") {
@@ -182,8 +184,9 @@ TEST_CASE("catalogues are found, and a wrong home is told") {
   CHECK(roots.front() == std::filesystem::canonical(folder.path()));
   const char* wrong[] = {"MOESIM_HOME=/nowhere", nullptr};
   CHECK_FALSE(message_of([&] { static_cast<void>(catalogue_roots({}, Environment(wrong), {})); }).empty());
-  CHECK_FALSE(
-      message_of([&] { static_cast<void>(catalogue_roots({"/nowhere"}, Environment(variables), {})); }).empty());
+  CHECK_FALSE(message_of([&] {
+                static_cast<void>(catalogue_roots({"/nowhere"}, Environment(variables), {}));
+              }).empty());
 }
 
 TEST_CASE("the program answers and explains itself") {

@@ -38,7 +38,7 @@ llm::Gemm gemm(std::int64_t rows, llm::NumberFormat format) {
 }  // namespace
 
 TEST_CASE("the time of a kernel is its latency plus its longest demand") {
-  const cost::DevicePricer pricer(h200(), engine());
+  const cost::DevicePricer pricer(h200());
   const cost::Price price = pricer.price(llm::Operator(gemm(16, llm::NumberFormat::bf16)));
   const llm::Work work = llm::work_of(gemm(16, llm::NumberFormat::bf16));
   const auto& hbm = price.demand[static_cast<std::size_t>(cost::Resource::hbm)];
@@ -51,7 +51,7 @@ TEST_CASE("the time of a kernel is its latency plus its longest demand") {
 }
 
 TEST_CASE("fp8 is faster than bf16 for a large product, and never slower for a small one") {
-  const cost::DevicePricer pricer(h200(), engine());
+  const cost::DevicePricer pricer(h200());
   for (const std::int64_t rows : {1, 64, 512, 8192}) {
     const auto bf16 = pricer.price(llm::Operator(gemm(rows, llm::NumberFormat::bf16))).time;
     const auto fp8 = pricer.price(llm::Operator(gemm(rows, llm::NumberFormat::fp8))).time;
@@ -60,7 +60,7 @@ TEST_CASE("fp8 is faster than bf16 for a large product, and never slower for a s
 }
 
 TEST_CASE("a collective has no price on one device") {
-  const cost::DevicePricer pricer(h200(), engine());
+  const cost::DevicePricer pricer(h200());
   CHECK_THROWS_AS(pricer.price(llm::Operator(llm::AllReduce{1024, llm::Group::tensor, 2})),
                   core::InvariantError);
 }
@@ -97,7 +97,7 @@ TEST_CASE("per-expert messages carry one row per token and expert") {
 }
 
 TEST_CASE("more bytes and more work never take less time") {
-  const cost::DevicePricer pricer(h200(), engine());
+  const cost::DevicePricer pricer(h200());
   const cost::CollectivePricer collective(group(8, {8}), engine());
   core::Duration kernel, reduce;
   for (std::int64_t n = 1; n < 40'000; n = n * 3 / 2 + 1) {

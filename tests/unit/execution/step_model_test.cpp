@@ -134,7 +134,7 @@ TEST_CASE("the slowest expert shard carries the mean of the largest loads") {
   const std::vector<llm::RankBatch> ranks(8, batch_of(model, {{8192, 0, true}}));
   const auto time = model.price(ranks, 0);
   const double charged =
-      static_cast<double>(time.slowest_shard_rows) * 8 / static_cast<double>(time.all_shard_rows);
+      static_cast<double>(time.slowest_shard_rows) / static_cast<double>(time.all_shard_rows);
   double sum = 0;
   constexpr std::int64_t kLayers = 58;
   for (std::int64_t layer = 3; layer < 3 + kLayers; ++layer) {

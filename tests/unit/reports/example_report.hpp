@@ -41,7 +41,8 @@ inline RunReport example_report() {
   refused.output_tokens = 1;
   refused.arrival = core::Time{3'000'000'000'000};
   results.requests = {served, refused};
-  results.timeseries = {{core::Time{0}, core::Time{1'000'000'000'000}, 2, 1, 100, 3, 5, 0, 0.5, 0.25, 1e9, 0.125}};
+  results.timeseries = {
+      {core::Time{0}, core::Time{1'000'000'000'000}, 2, 1, 100, 3, 5, 0, 0.5, 0.25, 1e9, 0.125}};
   results.experts = {{3, 0, 10}, {3, 1, 30}};
   serving::MemoryBudget budget;
   budget.pool = "main";

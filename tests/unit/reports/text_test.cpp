@@ -64,7 +64,8 @@ TEST_CASE("a table leaves out what is least important and says so") {
   table.add({"first", "1", "a long cell"});
   table.add({"second", "22", "x"});
   Style style;
-  CHECK(table.text(style) == "name    value         more\nfirst       1  a long cell\nsecond     22            x\n");
+  CHECK(table.text(style) ==
+        "name    value         more\nfirst       1  a long cell\nsecond     22            x\n");
   style.width = 15;
   CHECK(table.text(style) ==
         "name    value\nfirst       1\nsecond     22\nleft out for want of width: more\n");

@@ -73,8 +73,10 @@ TEST_CASE("kinds are told by name, by folder and by keys") {
 TEST_CASE("every file that ships is sound") {
   for (const KindInfo& info : document_kinds()) {
     for (const std::string& name : catalogue().names(info.folder)) {
-      const Validation validation = validate_file(catalogue().find(info.folder, name), std::nullopt, catalogue());
-      INFO(info.name << " " << name << ": " << (validation.errors.empty() ? "" : validation.errors.front().message));
+      const Validation validation =
+          validate_file(catalogue().find(info.folder, name), std::nullopt, catalogue());
+      INFO(info.name << " " << name << ": "
+                     << (validation.errors.empty() ? "" : validation.errors.front().message));
       CHECK(validation.kind == info.kind);
       CHECK(validation.errors.empty());
     }
@@ -98,7 +100,8 @@ TEST_CASE("a model that does not fit is a warning, a broken file is errors") {
   const config::Node node = to_node(bad);
   CHECK(node.find("errors")->items.size() == bad.errors.size());
   CHECK(node.find("errors")->items.front().find("line")->integer == 1);
-  CHECK(validate_file(folder / "missing.json", std::nullopt, catalogue()).errors.front().code == "cannot_read");
+  CHECK(validate_file(folder / "missing.json", std::nullopt, catalogue()).errors.front().code ==
+        "cannot_read");
 }
 
 TEST_CASE("templates are sound, have comments and run") {
@@ -106,7 +109,8 @@ TEST_CASE("templates are sound, have comments and run") {
   for (const Template& entry : templates()) {
     INFO(entry.name);
     CHECK(entry.text.find("//") != std::string_view::npos);
-    const PreparedRun prepared = prepare_text(std::string(entry.text), std::string(entry.name), catalogue(), {});
+    const PreparedRun prepared =
+        prepare_text(std::string(entry.text), std::string(entry.name), catalogue(), {});
     CHECK(prepared.loaded.warnings.empty());
     RunSettings settings;
     settings.until = core::Duration{3 * core::kPicosecondsPerSecond};
@@ -119,7 +123,9 @@ TEST_CASE("templates are sound, have comments and run") {
 TEST_CASE("an estimate becomes a scenario with as many nodes as it needs") {
   EstimateRequest request = small_request();
   config::Document document = config::parse_text(estimate_scenario(request, catalogue()), "estimate");
-  const auto text_at = [&](std::string_view pointer) { return config::to_json(*config::resolve_pointer(document.root, pointer), -1); };
+  const auto text_at = [&](std::string_view pointer) {
+    return config::to_json(*config::resolve_pointer(document.root, pointer), -1);
+  };
   CHECK(text_at("/cluster/node") == "\"hgx-h100-8\"");
   CHECK(text_at("/cluster/nodes") == "1");
   CHECK(document.root.find("cluster")->find("fabric") == nullptr);
@@ -150,7 +156,8 @@ TEST_CASE("an estimate becomes a scenario with as many nodes as it needs") {
 }
 
 TEST_CASE("the manifest names inputs as every machine would") {
-  const PreparedRun prepared = prepare_text(estimate_scenario(small_request(), catalogue()), "x", catalogue(), {});
+  const PreparedRun prepared =
+      prepare_text(estimate_scenario(small_request(), catalogue()), "x", catalogue(), {});
   const reports::RunReport report = execute(prepared, catalogue(), {});
   CHECK(report.manifest.scenario == "estimate");
   CHECK(report.manifest.scenario_sha256.size() == 64);
@@ -188,7 +195,8 @@ TEST_CASE("explain tells the origin of every layer") {
       {Override::Kind::merge_file, merge.string(), OriginKind::merge, "--merge"},
       {Override::Kind::set, "seed=5", OriginKind::environment, "MOESIM_SET_seed"},
       {Override::Kind::set, "cluster.node.gpu.tdp.value=650 W", OriginKind::command_line, "--set"}};
-  const PreparedRun prepared = prepare_text(estimate_scenario(small_request(), catalogue()), "x", catalogue(), overrides);
+  const PreparedRun prepared =
+      prepare_text(estimate_scenario(small_request(), catalogue()), "x", catalogue(), overrides);
   const auto one = [&](std::string_view path) {
     const auto values = explain(prepared.loaded.resolved, prepared.loaded.document.sources, path, true);
     REQUIRE(values.size() == 1);
