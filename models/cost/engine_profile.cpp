@@ -90,6 +90,9 @@ const config::Record<MemoryCosts>& record_of(config::Type<MemoryCosts>) {
 
 namespace {
 
+// A suggestion for a JSON string.
+std::string quoted(const std::string& text) { return text.empty() ? "" : fmt::format("\"{}\"", text); }
+
 template <class T>
 void check_source(const config::Sourced<T>& number, std::string_view pointer, const EngineProfile& engine,
                   config::Problems& problems) {
@@ -98,7 +101,7 @@ void check_source(const config::Sourced<T>& number, std::string_view pointer, co
   for (const auto& [id, text] : engine.sources) known.push_back(id);
   problems.error(fmt::format("{}/source", pointer),
                  fmt::format("\"{}\" is not in this file's \"sources\"", number.source),
-                 config::nearest(number.source, known), "unknown_source");
+                 quoted(config::nearest(number.source, known)), "unknown_source");
 }
 
 void check_sources(const EngineProfile& engine, config::Problems& problems) {

@@ -34,7 +34,39 @@ void check_moe(const MoeFfn& moe, config::Problems& problems) {
   }
 }
 
+// Upper bound of the parameters, in doubles so that it cannot overflow.
+double rough_parameters(const Architecture& architecture) {
+  const auto real = [](std::int64_t n) { return static_cast<double>(n); };
+  const double hidden = real(architecture.hidden_size);
+  double sum = 2 * real(architecture.vocab_size) * hidden;
+  for (const LayerGroup& group : architecture.layers) {
+    double width = 0;
+    if (const auto* gqa = std::get_if<GroupedQueryAttention>(&group.attention)) {
+      width += 4 * real(gqa->query_heads) * real(gqa->head_dim);
+    } else {
+      const auto& mla = std::get<LatentAttention>(group.attention);
+      width += 4 * real(mla.heads) * (real(mla.naive_key_dim()) + real(mla.v_head_dim)) +
+               real(mla.q_lora_rank) + real(mla.cached_dim());
+    }
+    if (const auto* dense = std::get_if<DenseFfn>(&group.ffn)) {
+      width += 3 * real(dense->width);
+    } else {
+      const auto& moe = std::get<MoeFfn>(group.ffn);
+      width += real(moe.experts) * (3 * real(moe.expert_width) + 1) +
+               3 * real(moe.shared_experts) * real(moe.shared_width);
+    }
+    sum += real(group.count) * hidden * width;
+  }
+  return sum;
+}
+
 void check_architecture(const Architecture& architecture, config::Problems& problems) {
+  if (architecture.layers.empty()) problems.error("/layers", "a model needs at least one layer");
+  // Far above any model, and low enough that bytes and operations of a step stay exact in 64 bits.
+  constexpr double kMostParameters = 1e15;
+  if (rough_parameters(architecture) > kMostParameters) {
+    problems.error("/hidden_size", "the model has more than 1e15 parameters: check its sizes");
+  }
   // A step sums the attention of its sequences once for all layers, in the form that is cheaper for this
   // shape.
   std::optional<LatentAttention> first;
@@ -59,7 +91,7 @@ std::int64_t Architecture::layer_count() const {
 
 const config::Record<GroupedQueryAttention>& record_of(config::Type<GroupedQueryAttention>) {
   using A = GroupedQueryAttention;
-  const auto positive = config::at_least(1);
+  const auto positive = config::between(1, 1e9);
   static const auto record =
       config::Record<A>("grouped_query_attention", "Multi-head, grouped-query or multi-query attention")
           .required("query_heads", &A::query_heads, "Query heads", positive)
@@ -74,12 +106,12 @@ const config::Record<GroupedQueryAttention>& record_of(config::Type<GroupedQuery
 
 const config::Record<LatentAttention>& record_of(config::Type<LatentAttention>) {
   using A = LatentAttention;
-  const auto positive = config::at_least(1);
+  const auto positive = config::between(1, 1e9);
   static const auto record =
       config::Record<A>("latent_attention", "Multi-head latent attention (MLA)")
           .required("heads", &A::heads, "Heads", positive)
           .optional("q_lora_rank", &A::q_lora_rank, "Rank of the query projection; 0 for a full projection",
-                    config::at_least(0))
+                    config::between(0, 1e9))
           .required("kv_lora_rank", &A::kv_lora_rank, "Width of the cached latent row", positive)
           .required("rope_head_dim", &A::rope_head_dim, "Width of the rotated part of a key", positive)
           .required("nope_head_dim", &A::nope_head_dim, "Width of the unrotated part of a key", positive)
@@ -91,20 +123,21 @@ const config::Record<LatentAttention>& record_of(config::Type<LatentAttention>) 
 const config::Record<DenseFfn>& record_of(config::Type<DenseFfn>) {
   static const auto record =
       config::Record<DenseFfn>("dense_ffn", "Gated feed-forward layer (SwiGLU)")
-          .required("width", &DenseFfn::width, "Width between the projections", config::at_least(1));
+          .required("width", &DenseFfn::width, "Width between the projections", config::between(1, 1e9));
   return record;
 }
 
 const config::Record<MoeFfn>& record_of(config::Type<MoeFfn>) {
-  const auto positive = config::at_least(1);
+  const auto positive = config::between(1, 1e9);
   static const auto record =
       config::Record<MoeFfn>("moe_ffn", "Mixture of gated experts (SwiGLU)")
           .required("experts", &MoeFfn::experts, "Routed experts", positive)
           .required("top_k", &MoeFfn::top_k, "Routed experts per token", positive)
           .required("expert_width", &MoeFfn::expert_width, "Width of one routed expert", positive)
           .optional("shared_experts", &MoeFfn::shared_experts, "Experts that every token passes",
-                    config::at_least(0))
-          .optional("shared_width", &MoeFfn::shared_width, "Width of one shared expert", config::at_least(0))
+                    config::between(0, 1e9))
+          .optional("shared_width", &MoeFfn::shared_width, "Width of one shared expert",
+                    config::between(0, 1e9))
           .optional("router_score_bias", &MoeFfn::router_score_bias,
                     "A correction per expert that chooses experts but does not weigh them")
           .check(check_moe);
@@ -114,7 +147,7 @@ const config::Record<MoeFfn>& record_of(config::Type<MoeFfn>) {
 const config::Record<LayerGroup>& record_of(config::Type<LayerGroup>) {
   static const auto record =
       config::Record<LayerGroup>("layer_group", "Equal transformer layers in a row")
-          .required("count", &LayerGroup::count, "Number of layers", config::at_least(1))
+          .required("count", &LayerGroup::count, "Number of layers", config::between(1, 1e9))
           .required("attention", &LayerGroup::attention, "Attention of each layer")
           .required("ffn", &LayerGroup::ffn, "Feed-forward part of each layer");
   return record;
@@ -122,7 +155,7 @@ const config::Record<LayerGroup>& record_of(config::Type<LayerGroup>) {
 
 const config::Record<Architecture>& record_of(config::Type<Architecture>) {
   using A = Architecture;
-  const auto positive = config::at_least(1);
+  const auto positive = config::between(1, 1e9);
   static const auto record =
       config::Record<A>("model", "Shape of a large language model")
           .required("name", &A::name, "Name as its makers write it", positive)

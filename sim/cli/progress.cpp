@@ -37,7 +37,7 @@ double event_rate(const ProgressState& state) {
 std::string progress_line(const ProgressState& state) {
   std::string line;
   if (const auto share = share_done(state)) {
-    constexpr std::size_t kCells = 20;
+    constexpr std::size_t kCells = 10;
     const auto full = static_cast<std::size_t>(*share * static_cast<double>(kCells));
     line = fmt::format("[{:.<{}}] {:3.0f}%  ", std::string(full, '#'), kCells, *share * 100.0);
   }

@@ -24,7 +24,7 @@ struct ProgressState {
   double elapsed_s = 0;
 };
 
-// "[#####.....] 52%  sim 31.2 s  4.1 M events/s  ETA 7 s"
+// "[#####.....]  52%  520 requests  sim 31.2 s  4.1 M events/s  ETA 7 s"
 [[nodiscard]] std::string progress_line(const ProgressState& state);
 // The same as one JSON object without a line ending.
 [[nodiscard]] std::string progress_json(const ProgressState& state);

@@ -92,6 +92,16 @@ std::string nearest(std::string_view word, const std::vector<std::string>& candi
   constexpr std::size_t kMaxWord = 128;  // a hostile key of megabytes has no useful neighbour
   if (word.size() > kMaxWord) return "";
   std::string best;
+  // The one word that it begins is surely meant: "hgx-h200" means "hgx-h200-8" and not "hgx-h20-8".
+  for (const std::string& candidate : candidates) {
+    if (word.size() < 3 || !candidate.starts_with(word)) continue;
+    if (!best.empty()) {
+      best.clear();
+      break;
+    }
+    best = candidate;
+  }
+  if (!best.empty()) return best;
   std::size_t best_distance = SIZE_MAX;
   for (const std::string& candidate : candidates) {
     // Case, dashes and underscores count less than letters: "maxNumSeqs" means "max_num_seqs".

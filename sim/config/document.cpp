@@ -70,8 +70,8 @@ Location key_location(const Node& object, std::string_view key) {
 
 std::string same_file_chain(const std::vector<fs::path>& chain, const fs::path& again) {
   std::string text;
-  for (const fs::path& file : chain) text += file.string() + " -> ";
-  return text + again.string();
+  for (const fs::path& file : chain) text += fs::proximate(file).string() + " -> ";
+  return text + fs::proximate(again).string();
 }
 
 }  // namespace

@@ -162,8 +162,12 @@ void apply_override(Node& root, const Override& change, SourceSet& sources, Diag
   Node* node = &root;
   std::string problem, suggestion;
   for (std::size_t i = 0; i + 1 < parts.size(); ++i) {
-    node = descend(*node, parts[i], set, problem, suggestion);
+    Node* parent = node;
+    node = descend(*parent, parts[i], set, problem, suggestion);
     if (node == nullptr) return fail(problem, suggestion);
+    for (Member& member : parent->members) {
+      if (&member.value == node && member.key_where.source < 0) member.key_where = {source, 0, path_end};
+    }
     if (node->where.source < 0) node->where = {source, 0, path_end};
   }
   if (set) {

@@ -124,6 +124,8 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
       problem.where = {source_, comma, comma + 1};
     } else if (is_non_finite(begin)) {
       problem.message = "not a number: JSON knows finite numbers only";
+    } else if (const std::string_view words = foreign_syntax(begin); !words.empty()) {
+      problem.message = words;
     }
     diagnostics_->add(std::move(problem));
     return false;
@@ -159,6 +161,25 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
       if (rest.starts_with(word)) return true;
     }
     return false;
+  }
+
+  // What JSON has instead of the syntax of other languages, or "".
+  std::string_view foreign_syntax(std::size_t begin) const {
+    if (text_.empty()) return "the file is empty";
+    if (text_.starts_with("\xFF\xFE") || text_.starts_with("\xFE\xFF"))
+      return "the text is UTF-16: save it as UTF-8";
+    if (begin >= text_.size()) return "";
+    const std::string_view rest = text_.substr(begin);
+    if (rest.front() == '\0') return "the text holds a NUL byte";
+    if (rest.front() == '\'') return "strings and keys are written in double quotes";
+    if (rest.front() == '#') return "comments start with // or are written /* ... */";
+    for (const std::string_view word : {"True", "False", "None"}) {
+      if (rest.starts_with(word)) return "JSON writes true, false and null in lower case";
+    }
+    const bool letter =
+        (rest.front() >= 'a' && rest.front() <= 'z') || (rest.front() >= 'A' && rest.front() <= 'Z');
+    const bool literal = rest.starts_with("true") || rest.starts_with("false") || rest.starts_with("null");
+    return letter && !literal ? "keys and strings are written in double quotes" : "";
   }
 
   // The position of a comma right before the closing bracket at `begin`, or npos.

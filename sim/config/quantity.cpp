@@ -113,6 +113,11 @@ const Unit* find_unit(Dimension dimension, std::string_view name) {
 
 // The unit a person probably meant by `name`, or "".
 std::string meant_unit(std::string_view name, Dimension dimension) {
+  // A small b is a bit, even where the rest is right: "Gb/s".
+  if (dimension == Dimension::bytes_per_second && name.size() == 4 && name.ends_with("b/s")) {
+    const std::string in_bits = fmt::format("{}bit/s", name.substr(0, 1));
+    if (find_unit(dimension, in_bits) != nullptr) return in_bits;
+  }
   std::string lower;
   for (const char c : name) lower += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
   for (const Unit& unit : facts(dimension).units) {
@@ -121,9 +126,10 @@ std::string meant_unit(std::string_view name, Dimension dimension) {
     const bool same = candidate == lower;
     const bool prefix_only = !lower.empty() && candidate == lower + "b" && dimension == Dimension::bytes;
     const bool per_second_left_out = dimension == Dimension::bytes_per_second && candidate == lower + "/s";
-    const bool ps_style = lower.size() > 2 && lower.ends_with("ps") &&
-                          (candidate == lower.substr(0, lower.size() - 2) + "/s" ||
-                           candidate == lower.substr(0, lower.size() - 2) + "it/s");
+    // "Gbps" means bits, "GBps" bytes.
+    const bool bits = name.ends_with("bps");
+    const bool ps_style = lower.size() > 3 && lower.ends_with("bps") &&
+                          candidate == lower.substr(0, lower.size() - 3) + (bits ? "bit/s" : "b/s");
     const bool flops = lower == candidate.substr(0, candidate.find('/')) + "s" ||
                        lower == candidate.substr(0, candidate.find('/')) + "s/s" || lower + "/s" == candidate;
     if (same || prefix_only || per_second_left_out || ps_style || flops) return std::string(unit.name);

@@ -24,15 +24,22 @@ std::optional<Node> Reader::resolve_entry(const Node& node, const std::string& f
                                           const std::string& noun) {
   constexpr int kMaxEntryDepth = 8;
   const Node* name = node.kind == Node::Kind::string ? &node : node.find("extends");
-  if (name->kind != Node::Kind::string) {
-    error("wrong_type", *name,
-          fmt::format("\"extends\" must name a {}, not {}", noun, kind_words(name->kind)), "", "", false);
+  const auto fail = [&](std::string code, std::string message, std::string suggestion = "",
+                        std::string note = "") -> std::optional<Node> {
+    const auto report = [&] {
+      error(std::move(code), *name, std::move(message), std::move(suggestion), std::move(note), false);
+      return true;
+    };
+    static_cast<void>(name == &node ? report() : inside("extends", report));
     return std::nullopt;
+  };
+  if (name->kind != Node::Kind::string) {
+    return fail("wrong_type",
+                fmt::format("\"extends\" must name a {}, not {}", noun, kind_words(name->kind)));
   }
   if (entry_depth_ >= kMaxEntryDepth) {
-    error("extends_chain", *name,
-          fmt::format("{} entries are nested more than {} times", noun, kMaxEntryDepth), "", "", false);
-    return std::nullopt;
+    return fail("extends_chain",
+                fmt::format("{} entries are nested more than {} times", noun, kMaxEntryDepth));
   }
   fs::path file;
   if (looks_like_path(name->text)) {
@@ -46,12 +53,10 @@ std::optional<Node> Reader::resolve_entry(const Node& node, const std::string& f
   }
   if (file.empty()) {
     const std::vector<std::string> known = catalogue_->names(folder);
-    error("unknown_entry", *name, fmt::format("there is no {} \"{}\"", noun, name->text),
-          nearest(name->text, known),
-          known.empty() ? fmt::format("no {} was found: check MOESIM_HOME", folder)
-                        : fmt::format("known: {}", fmt::join(known, ", ")),
-          false);
-    return std::nullopt;
+    return fail("unknown_entry", fmt::format("there is no {} \"{}\"", noun, name->text),
+                nearest(name->text, known),
+                known.empty() ? fmt::format("no {} was found: check MOESIM_HOME", folder)
+                              : fmt::format("known: {}", fmt::join(known, ", ")));
   }
   Diagnostics problems;
   Node tree;

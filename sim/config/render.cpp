@@ -10,14 +10,47 @@ namespace {
 
 constexpr std::size_t kMaxShown = 100;  // bytes of an input line that are shown
 
-// Printable text: control bytes become '?', so that hostile input cannot drive the terminal.
-std::string printable(std::string_view text) {
+// Length of the well-formed UTF-8 sequence at the start of the text, 0 if there is none (RFC 3629).
+std::size_t utf8_length(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char first = byte(0);
+  const std::size_t length = first < 0x80 ? 1 : first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
+  if ((first >= 0x80 && first < 0xC2) || first > 0xF4 || length > text.size()) return 0;
+  for (std::size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xC0U) != 0x80U) return 0;
+  }
+  const bool overlong = (first == 0xE0 && byte(1) < 0xA0) || (first == 0xF0 && byte(1) < 0x90);
+  const bool outside = (first == 0xED && byte(1) >= 0xA0) || (first == 0xF4 && byte(1) >= 0x90);
+  return overlong || outside ? 0 : length;
+}
+
+// Printable UTF-8: stray bytes become '?', and control characters too unless JSON will escape them, so that
+// hostile input can neither drive the terminal nor break a JSON document.
+enum class Controls : bool { replace, keep };
+std::string printable(std::string_view text, Controls controls = Controls::replace) {
   std::string out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    out += c == '\t' ? ' ' : (byte < 0x20 || byte == 0x7f ? '?' : c);
+  while (!text.empty()) {
+    const std::size_t length = utf8_length(text);
+    const auto byte = static_cast<unsigned char>(text.front());
+    if (length == 1 && controls == Controls::keep) {
+      out += text.front();
+    } else if (length <= 1) {
+      out += text.front() == '\t' ? ' ' : (length == 0 || byte < 0x20 || byte == 0x7f ? '?' : text.front());
+    } else {
+      out += text.substr(0, length);
+    }
+    text.remove_prefix(std::max<std::size_t>(length, 1));
   }
   return out;
+}
+
+constexpr std::size_t kMaxText = 400;  // bytes of a message, pointer, suggestion or note
+
+std::string shortened(std::string_view text, Controls controls = Controls::replace) {
+  if (text.size() <= kMaxText) return printable(text, controls);
+  std::size_t end = kMaxText;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) --end;
+  return printable(text.substr(0, end), controls) + "...";
 }
 
 struct Shown {
@@ -55,13 +88,13 @@ std::string paint(std::string_view text, std::string_view code, bool color) {
 
 std::string render(const Diagnostic& diagnostic, const SourceSet& sources, bool color) {
   std::string out = diagnostic.warning ? paint("warning: ", "1;33", color) : paint("error: ", "1;31", color);
-  out += printable(diagnostic.message) + "\n";
+  out += shortened(diagnostic.message) + "\n";
   bool suggested = diagnostic.suggestion.empty();
   if (diagnostic.where.source >= 0) {
     const LineColumn place = sources.line_column(diagnostic.where);
     out += fmt::format(
         "  --> {}:{}:{}{}\n", printable(sources.at(diagnostic.where.source).name), place.line, place.column,
-        diagnostic.pointer.empty() ? "" : fmt::format("   ({})", printable(diagnostic.pointer)));
+        diagnostic.pointer.empty() ? "" : fmt::format("   ({})", shortened(diagnostic.pointer)));
     const std::size_t length = diagnostic.where.end - diagnostic.where.begin;
     const std::string_view line = sources.line_text(diagnostic.where);
     const Shown shown = window(line, place.column - 1, length);
@@ -70,15 +103,16 @@ std::string render(const Diagnostic& diagnostic, const SourceSet& sources, bool 
     out += fmt::format("{:>5} | {}{}", "", std::string(shown.caret, ' '),
                        paint(std::string(shown.width, '^'), "1;31", color));
     if (!suggested) {
-      out += fmt::format(" did you mean {}?", printable(diagnostic.suggestion));
+      out += fmt::format(" did you mean {}?", shortened(diagnostic.suggestion));
       suggested = true;
     }
     out += "\n";
   } else if (!diagnostic.pointer.empty()) {
-    out += fmt::format("  --> {}\n", printable(diagnostic.pointer));
+    out += fmt::format("  --> {}\n", shortened(diagnostic.pointer));
   }
-  if (!suggested) out += fmt::format("  did you mean {}?\n", printable(diagnostic.suggestion));
-  if (!diagnostic.note.empty()) out += fmt::format("  {}\n", printable(diagnostic.note));
+  if (!suggested) out += fmt::format("  did you mean {}?\n", shortened(diagnostic.suggestion));
+  if (!diagnostic.note.empty())
+    out += fmt::format("  {}\n", printable(diagnostic.note.substr(0, 4 * kMaxText)));
   return out;
 }
 
@@ -94,11 +128,11 @@ std::string render(const InputError& error, bool color) {
 Node to_node(const Diagnostic& diagnostic, const SourceSet& sources) {
   Node node = Node::object();
   const auto put = [&](std::string_view key, std::string_view value) {
-    if (!value.empty()) node.set(key, Node::of(value));
+    if (!value.empty()) node.set(key, Node::of(std::string_view(shortened(value, Controls::keep))));
   };
   put("code", diagnostic.code);
   put("level", diagnostic.schema_level ? "schema" : "semantic");
-  node.set("pointer", Node::of(std::string_view(diagnostic.pointer)));
+  node.set("pointer", Node::of(std::string_view(shortened(diagnostic.pointer, Controls::keep))));
   if (diagnostic.where.source >= 0) {
     const LineColumn place = sources.line_column(diagnostic.where);
     put("file", sources.at(diagnostic.where.source).name);

@@ -59,6 +59,10 @@ bool read_bool(const Node& in, Reader& reader, bool& out) {
 bool read_integer(const Node& in, Reader& reader, const Bounds& bounds, std::int64_t& out) {
   // 8.0 is the whole number 8, for us as for JSON Schema. 2^53 is where doubles stop being exact.
   constexpr double kExact = 9007199254740992.0;
+  if (in.kind == Node::Kind::real && std::trunc(in.real) == in.real && std::abs(in.real) > kExact) {
+    reader.error("out_of_range", in, fmt::format("{} is out of range for a whole number", shown(in)));
+    return false;
+  }
   const bool whole_real =
       in.kind == Node::Kind::real && std::trunc(in.real) == in.real && std::abs(in.real) <= kExact;
   if (in.kind != Node::Kind::integer && !whole_real) {
@@ -134,7 +138,9 @@ void bad_quantity(const Node& in, Reader& reader, const QuantityError& error, bo
 }
 
 // The one problem of parse_real that is not about the form of the text.
-bool is_about_range(const QuantityError& error) { return error.message.find("out of range") != std::string::npos; }
+bool is_about_range(const QuantityError& error) {
+  return error.message.find("out of range") != std::string::npos;
+}
 
 // True when the text's form is right, so that only its value can be wrong (which JSON Schema cannot see).
 bool form_is_right(std::string_view text, Dimension dimension) {
@@ -244,8 +250,10 @@ bool read_map_key(const Member& member, Reader& reader) {
   if (is_map_key(member.key)) return true;
   Node at;
   at.where = member.key_where;
-  reader.error("bad_name", at, "a name is made of lower-case letters, digits, '.', '_' and '-'");
-  return false;
+  return read_inside(reader, member.key, [&] {
+    reader.error("bad_name", at, "a name is made of lower-case letters, digits, '.', '_' and '-'");
+    return false;
+  });
 }
 
 bool read_tag(const Node& in, Reader& reader, std::string_view key, std::span<const std::string_view> names,

@@ -12,7 +12,7 @@ const config::Record<Pool>& record_of(config::Type<Pool>) {
           .optional("role", &Pool::role, "What the replicas do")
           .optional("replicas", &Pool::replicas, "Number of replicas", config::between(1, 65536))
           .optional("tp", &Pool::tp, "Tensor-parallel ranks", config::between(1, 4096))
-          .optional("pp", &Pool::pp, "Pipeline stages", config::between(1, 1))
+          .optional("pp", &Pool::pp, "Pipeline stages; only 1 is supported", config::between(1, 4096))
           .optional("ep", &Pool::ep, "Expert-parallel shards; divides tp x dp_attention",
                     config::between(1, 4096))
           .optional("dp_attention", &Pool::dp_attention, "Data-parallel attention ranks",

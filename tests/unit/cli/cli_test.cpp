@@ -59,7 +59,7 @@ TEST_CASE("every exception becomes its exit code") {
   CHECK(guarded([]() -> int { throw io::IoError("f", 3, "broken"); }).code == 2);
   CHECK(guarded([]() -> int { throw serving::InfeasibleError("too big", "more GPUs"); }).code == 3);
   CHECK(guarded([]() -> int { core::fail_invariant("lost bytes"); }).code == 4);
-  CHECK(guarded([]() -> int { throw std::bad_alloc(); }).code == 4);
+  CHECK(guarded([]() -> int { throw std::bad_alloc(); }).code == 5);
   CHECK(guarded([]() -> int { throw 7; }).code == 4);
 }
 
@@ -167,7 +167,7 @@ TEST_CASE("colour, bars and width follow the stream and the environment") {
 TEST_CASE("progress says how far, how fast and how long") {
   ProgressState state{31.2, 520, 1000, 8'200'000, 2.0};
   CHECK(progress_line(state) ==
-        "[##########..........]  52%  520 requests  sim 31.2 s  4.10 M events/s  ETA 2 s");
+        "[#####.....]  52%  520 requests  sim 31.2 s  4.10 M events/s  ETA 2 s");
   state.expected = std::nullopt;
   CHECK(progress_line(state) == "520 requests  sim 31.2 s  4.10 M events/s");
   CHECK(

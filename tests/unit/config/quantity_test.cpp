@@ -53,7 +53,8 @@ TEST_CASE("a quantity of the wrong form is refused with what was meant") {
   CHECK(suggestion("80 G", Dimension::bytes) == "80 GB");
   CHECK(suggestion("3.35 TBps", Dimension::bytes_per_second) == "3.35 TB/s");
   CHECK(suggestion("3.35 tb/s", Dimension::bytes_per_second) == "3.35 TB/s");
-  CHECK(suggestion("400 Gbps", Dimension::bytes_per_second) == "400 GB/s");
+  CHECK(suggestion("400 Gbps", Dimension::bytes_per_second) == "400 Gbit/s");
+  CHECK(suggestion("400 Gb/s", Dimension::bytes_per_second) == "400 Gbit/s");
   CHECK(suggestion("989 TFLOPS", Dimension::flops_per_second) == "989 TFLOP/s");
   CHECK(suggestion("250 nsec", Dimension::duration) == "250 ns");
   CHECK(suggestion("10 minutes", Dimension::duration) == "10 min");
