@@ -15,7 +15,7 @@ namespace {
 using serving::Results;
 
 std::string heading(std::string_view text, const Style& style) {
-  return paint(text, Tone::heading, style) + "\n";
+  return paint(wrapped(text, style.width), Tone::heading, style) + "\n";
 }
 
 // A paragraph that starts with a label and hangs below its text.
@@ -27,9 +27,10 @@ std::string title(const RunReport& report, const Style& style) {
   const serving::Scenario& scenario = report.scenario;
   const hardware::Cluster& cluster = scenario.cluster;
   const std::string name = paint(report.manifest.scenario, Tone::heading, style);
-  std::string out = fmt::format("{}: {} on {} x {}, {} GPU{} ({})\n", name, scenario.model.name,
-                                cluster.nodes, cluster.node.name, report.results.gpus,
-                                report.results.gpus == 1 ? "" : "s", cluster.node.gpu.name);
+  const std::string line = fmt::format("{}: {} on {} x {}, {} GPU{} ({})", name, scenario.model.name,
+                                       cluster.nodes, cluster.node.name, report.results.gpus,
+                                       report.results.gpus == 1 ? "" : "s", cluster.node.gpu.name);
+  std::string out = wrapped(line, style.width) + "\n";
   for (const auto& [pool_name, pool] : scenario.deployment.pools) {
     const std::string text = fmt::format(
         "{} replica{} of tp {}, dp_attention {}, ep {}; {} {}; weights {}, KV {}", pool.replicas,
@@ -131,8 +132,10 @@ std::string throughput(const Results& results, const Style& style) {
   const double seconds = (results.clock_end - results.clock_start).seconds();
   std::string out =
       heading(fmt::format("Throughput over {} of simulated time", human_seconds(seconds)), style);
-  out += fmt::format("  requests       {} /s served, {} /s goodput (every per-request SLO met)\n",
-                     human_number(results.requests_per_s), human_number(results.goodput_per_s));
+  out += paragraph("  requests       ",
+                   fmt::format("{} /s served, {} /s goodput (every per-request SLO met)",
+                               human_number(results.requests_per_s), human_number(results.goodput_per_s)),
+                   style);
   out += fmt::format("  output tokens  {} /s, {} /s per GPU\n", human_number(results.output_tokens_per_s),
                      human_number(results.output_tokens_per_s / gpus));
   out += fmt::format("  input tokens   {} /s, {} /s per GPU\n", human_number(results.input_tokens_per_s),
@@ -182,7 +185,8 @@ std::string memory(const Results& results, const Style& style) {
                             style);
   const auto row = [&](std::string_view name, double bytes) {
     std::string line = fmt::format("  {:<22}{:>12}  {:>7}", name, human_bytes(bytes), percent(bytes / total));
-    const std::string drawn = bar(bytes / total, 20, style);
+    constexpr std::size_t kWithBar = 70;  // columns
+    const std::string drawn = style.width < kWithBar ? "" : bar(bytes / total, 20, style);
     if (!drawn.empty()) line += "  " + drawn;
     out += line + '\n';
   };

@@ -17,7 +17,8 @@ constexpr std::array<ExitCode, 8> kCodes = {{
      "the deployment cannot exist: the model does not fit or there are too few GPUs"},
     {kExitInternal, "internal", "a mistake in moesim or a broken conservation law: please report it"},
     {kExitLimit, "limit",
-     "a limit was hit (--until, --max-events, --max-wall): results are partial and say so; or memory ran out"},
+     "a limit was hit (--until, --max-events, --max-wall): results are partial and say so; or memory ran "
+     "out"},
     {kExitInterrupt, "interrupted", "SIGINT (Ctrl-C): partial results were written and marked"},
     {kExitTerminate, "terminated", "SIGTERM: partial results were written and marked"},
 }};

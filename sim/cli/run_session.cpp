@@ -195,8 +195,7 @@ class Session {
     }
     if (planned.folder && !context_.quiet) {
       answer.note =
-          fmt::format("wrote {}/: results.json, requests.csv, timeseries.csv, experts.csv, run_info.json\n",
-                      planned.folder->string());
+          fmt::format("wrote {} and four files beside it\n", (*planned.folder / "results.json").string());
     }
     if (answer.code == kExitInternal) {
       answer.failure =

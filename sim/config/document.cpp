@@ -132,11 +132,26 @@ namespace {
 
 constexpr std::string_view kScenarioFolder = "workloads/scenarios";
 
+// The catalogue folder that a file lies in ("hw_configs/engines"), where the names in its "extends" are
+// looked up; a file elsewhere is taken for a scenario.
+std::string folder_of(const fs::path& file, const Catalogue& catalogue) {
+  const auto whole = [](const fs::path& path) {
+    std::error_code ignored;
+    return fs::weakly_canonical(fs::current_path(ignored) / path, ignored);
+  };
+  const fs::path folder = whole(file).parent_path();
+  for (const fs::path& root : catalogue.roots()) {
+    const fs::path inside = folder.lexically_relative(whole(root));
+    if (!inside.empty() && *inside.begin() != ".." && inside != ".") return inside.generic_string();
+  }
+  return std::string(kScenarioFolder);
+}
+
 Document finish(Document document, const Catalogue& catalogue, const std::vector<Override>& overrides,
                 Diagnostics diagnostics) {
   if (!diagnostics.has_errors()) {
     follow_extends(document.root, document.path, document.sources, document.files, {}, catalogue,
-                   kScenarioFolder, OriginKind::file, diagnostics);
+                   folder_of(document.path, catalogue), OriginKind::file, diagnostics);
   }
   std::vector<Override> ordered = overrides;
   std::stable_sort(ordered.begin(), ordered.end(),

@@ -150,7 +150,8 @@ std::string to_text(const Description& description, const reports::Style& style)
       continue;
     }
     for (const Entry& entry : section.entries) {
-      const std::string head = reports::paint(entry.term, reports::Tone::heading, style);
+      const std::string head = reports::paint(reports::hanging("  ", entry.term, style.width).substr(2),
+                                              reports::Tone::heading, style);
       const bool one_line =
           reports::display_width(entry.term) + reports::display_width(entry.detail) + 4 <= style.width;
       out += one_line

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -192,6 +193,45 @@ class Streams(unittest.TestCase):
 
     def test_quiet(self):
         self.assertEqual(moesim("run", SMALL, "-o", "streams", "-q").stderr, "")
+
+
+class Terminal(unittest.TestCase):
+    def on_terminal(self, columns, *arguments, env=None):
+        """What a terminal of that width shows, standard output and standard error together."""
+        import fcntl
+        import pty
+        import struct
+        import termios
+
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+        process = subprocess.Popen([MOESIM, *arguments], stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
+                                   env=environment(**{"TERM": "xterm", "LC_ALL": "C", **(env or {})}))
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                part = os.read(ours, 1 << 16)
+            except OSError:  # the other end was closed
+                break
+            if not part:
+                break
+            shown += part
+        os.close(ours)
+        self.assertEqual(process.wait(timeout=60), 0)
+        return shown.decode()
+
+    def test_colour_and_bars_within_the_width(self):
+        for columns in (60, 80, 120):
+            text = self.on_terminal(columns, "run", SMALL, "-o", "tty", "-q", "--progress", "never")
+            self.assertIn("\x1b[", text)
+            self.assertEqual("[####" in text, columns >= 80)
+            for line in re.sub(r"\x1b\[[0-9;]*m", "", text).replace("\r", "").split("\n"):
+                self.assertLessEqual(len(line), columns)
+
+    def test_no_escape_codes_where_they_are_not_wanted(self):
+        for env in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+            self.assertNotIn("\x1b", self.on_terminal(80, "run", SMALL, "-o", "tty", env=env))
 
 
 class DidYouMean(unittest.TestCase):

@@ -166,8 +166,7 @@ TEST_CASE("colour, bars and width follow the stream and the environment") {
 
 TEST_CASE("progress says how far, how fast and how long") {
   ProgressState state{31.2, 520, 1000, 8'200'000, 2.0};
-  CHECK(progress_line(state) ==
-        "[#####.....]  52%  520 requests  sim 31.2 s  4.10 M events/s  ETA 2 s");
+  CHECK(progress_line(state) == "[#####.....]  52%  520 requests  sim 31.2 s  4.10 M events/s  ETA 2 s");
   state.expected = std::nullopt;
   CHECK(progress_line(state) == "520 requests  sim 31.2 s  4.10 M events/s");
   CHECK(
