@@ -1,12 +1,13 @@
 #include "models/llm/batch.hpp"
 
 #include "sim/core/check.hpp"
+#include "sim/core/integers.hpp"
 
 namespace moesim::llm {
 
 namespace {
 
-std::int64_t round_up(std::int64_t value, std::int64_t unit) { return (value + unit - 1) / unit * unit; }
+std::int64_t round_up(std::int64_t value, std::int64_t unit) { return core::divide_up(value, unit) * unit; }
 
 // Folds one field into a hash (splitmix64 finaliser, Steele et al., OOPSLA 2014).
 std::uint64_t mix(std::uint64_t state, std::int64_t value) {

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "sim/core/check.hpp"
+#include "sim/core/integers.hpp"
 
 namespace moesim::llm {
 
@@ -31,8 +32,6 @@ constexpr std::array<Storage, kNumberFormats> kStorage = {{
 }};
 
 const Storage& storage_of(NumberFormat format) { return kStorage.at(static_cast<std::size_t>(format)); }
-
-std::int64_t divide_up(std::int64_t value, std::int64_t divisor) { return (value + divisor - 1) / divisor; }
 
 // A format is wide enough for the activations of a weight format: see Formats' record.
 bool activations_fit(NumberFormat weights, NumberFormat activations) {
@@ -87,20 +86,20 @@ std::int64_t bytes_for(std::int64_t elements, NumberFormat format) {
   // In parts, so that elements x numerator cannot overflow.
   const std::int64_t whole = elements / bits_per_byte_unit;
   const std::int64_t rest = elements % bits_per_byte_unit;
-  return whole * ratio.numerator + divide_up(rest * ratio.numerator, bits_per_byte_unit);
+  return whole * ratio.numerator + core::divide_up(rest * ratio.numerator, bits_per_byte_unit);
 }
 
 std::int64_t matrix_bytes(std::int64_t outputs, std::int64_t inputs, NumberFormat format) {
   const Storage& storage = storage_of(format);
   const std::int64_t blocks =
-      divide_up(outputs, storage.weight_outputs) * divide_up(inputs, storage.weight_inputs);
-  return divide_up(outputs * inputs * storage.bits, 8) + blocks * storage.scale_bits / 8;
+      core::divide_up(outputs, storage.weight_outputs) * core::divide_up(inputs, storage.weight_inputs);
+  return core::divide_up(outputs * inputs * storage.bits, 8) + blocks * storage.scale_bits / 8;
 }
 
 std::int64_t row_bytes(std::int64_t width, NumberFormat format) {
   const Storage& storage = storage_of(format);
-  return divide_up(width * storage.bits, 8) +
-         divide_up(width, storage.activation_inputs) * storage.scale_bits / 8;
+  return core::divide_up(width * storage.bits, 8) +
+         core::divide_up(width, storage.activation_inputs) * storage.scale_bits / 8;
 }
 
 NumberFormat compute_format(NumberFormat weights, NumberFormat activations) {

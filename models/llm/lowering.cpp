@@ -2,12 +2,11 @@
 
 #include "models/llm/weights.hpp"
 #include "sim/core/check.hpp"
+#include "sim/core/integers.hpp"
 
 namespace moesim::llm {
 
 namespace {
-
-std::int64_t divide_up(std::int64_t value, std::int64_t divisor) { return (value + divisor - 1) / divisor; }
 
 // What every part of the lowering needs, and where it writes.
 struct Emitter {
@@ -200,7 +199,7 @@ void emit_shared_add(const MoeFfn& ffn, const Emitter& emit, std::int64_t tokens
 
 void emit_dispatched(const MoeFfn& ffn, const Emitter& emit) {
   const std::int64_t hidden = emit.hidden();
-  const std::int64_t own = divide_up(emit.tokens(), emit.layout.tp);
+  const std::int64_t own = core::divide_up(emit.tokens(), emit.layout.tp);
   const std::int64_t row = hidden * kStreamBytes;
   emit_router(ffn, emit, own);
   emit_shared(ffn, emit, own);

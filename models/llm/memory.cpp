@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "models/llm/weights.hpp"
+#include "sim/core/integers.hpp"
 
 namespace moesim::llm {
 
@@ -10,8 +11,6 @@ namespace {
 
 constexpr std::int64_t kBiasBytes = 2;       // biases and norms are bf16
 constexpr std::int64_t kScoreBiasBytes = 4;  // e_score_correction_bias is f32
-
-std::int64_t divide_up(std::int64_t value, std::int64_t divisor) { return (value + divisor - 1) / divisor; }
 
 void add_ffn(const DenseFfn& ffn, std::int64_t layers, const Architecture& architecture, const Layout& layout,
              NumberFormat weights, ByCategory& bytes) {
@@ -94,9 +93,9 @@ std::int64_t ffn_live(const MoeFfn& ffn, std::int64_t hidden, const Layout& layo
   const MoeExchange exchange = moe_exchange(layout);
   const std::int64_t group_tokens = tokens * layout.dp;
   std::int64_t own_tokens = tokens;  // whose normed input, routed and shared experts are on this rank
-  if (exchange == MoeExchange::dispatch) own_tokens = divide_up(tokens, layout.tp);
+  if (exchange == MoeExchange::dispatch) own_tokens = core::divide_up(tokens, layout.tp);
   if (exchange == MoeExchange::gather_scatter) own_tokens = group_tokens;
-  const std::int64_t rows = divide_up(group_tokens * ffn.top_k, layout.ep);
+  const std::int64_t rows = core::divide_up(group_tokens * ffn.top_k, layout.ep);
   const std::int64_t width = ffn.expert_width / layout.moe_tp();
   const std::int64_t shared = ffn.total_shared_width() / shared_expert_shards(layout);
   const std::int64_t row =

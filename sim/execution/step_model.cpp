@@ -112,78 +112,78 @@ Part part_of(const llm::Operator& op) {
       op);
 }
 
-// Work of one rank in one layer, cut at the two points where all data-parallel ranks meet. Without such
-// points everything is in `before`.
-struct LayerTime {
-  StepTime before;   // up to the first meeting
-  StepTime between;  // own work between the meetings
-  StepTime after;    // after the second meeting
-};
-
-struct RankTime {
-  StepTime embedding;
-  StepTime head;
-  std::vector<LayerTime> layers;  // one per layer group
-};
-
-struct RankKey {
-  llm::RankBatch batch;
-  std::int64_t group_tokens = 0;
-  bool operator==(const RankKey&) const = default;
-};
-struct RankKeyHash {
-  std::size_t operator()(const RankKey& key) const noexcept {
-    return std::hash<llm::RankBatch>{}(key.batch) * 31 + static_cast<std::size_t>(key.group_tokens);
-  }
-};
-
-// What all ranks of a layer group do together: the meetings and the slowest expert shard.
-struct GroupTime {
-  StepTime first_meeting;
-  StepTime experts;
-  StepTime second_meeting;
-};
-
-struct GroupKey {
-  std::size_t group = 0;
-  std::int64_t tokens = 0;       // of all data-parallel ranks
-  std::int64_t most_tokens = 0;  // of the fullest one
-  std::int64_t epoch = 0;
-  bool operator==(const GroupKey&) const = default;
-};
-struct GroupKeyHash {
-  std::size_t operator()(const GroupKey& key) const noexcept {
-    std::uint64_t hash = key.group;
-    for (const std::int64_t value : {key.tokens, key.most_tokens, key.epoch}) {
-      hash = (hash ^ static_cast<std::uint64_t>(value)) * 0x9E3779B97F4A7C15U;
-    }
-    return static_cast<std::size_t>(hash ^ (hash >> 32));
-  }
-};
-
-// A map that forgets everything when it is full: its values are pure functions of the keys.
-template <class Key, class Value, class Hash>
-class Memo {
- public:
-  static constexpr std::size_t kMaxEntries = 1 << 16;
-  explicit Memo(bool on) : on_(on) {}
-  template <class Make>
-  const Value& get(const Key& key, Make&& make) {
-    if (!on_) return last_ = make();
-    if (const auto found = values_.find(key); found != values_.end()) return found->second;
-    if (values_.size() >= kMaxEntries) values_.clear();
-    return values_.emplace(key, make()).first->second;
-  }
-
- private:
-  bool on_;
-  std::unordered_map<Key, Value, Hash> values_;
-  Value last_;
-};
-
 }  // namespace
 
 struct StepModel::State {
+  // Work of one rank in one layer, cut at the two points where all data-parallel ranks meet. Without such
+  // points everything is in `before`.
+  struct LayerTime {
+    StepTime before;   // up to the first meeting
+    StepTime between;  // own work between the meetings
+    StepTime after;    // after the second meeting
+  };
+
+  struct RankTime {
+    StepTime embedding;
+    StepTime head;
+    std::vector<LayerTime> layers;  // one per layer group
+  };
+
+  struct RankKey {
+    llm::RankBatch batch;
+    std::int64_t group_tokens = 0;
+    bool operator==(const RankKey&) const = default;
+  };
+  struct RankKeyHash {
+    std::size_t operator()(const RankKey& key) const noexcept {
+      return std::hash<llm::RankBatch>{}(key.batch) * 31 + static_cast<std::size_t>(key.group_tokens);
+    }
+  };
+
+  // What all ranks of a layer group do together: the meetings and the slowest expert shard.
+  struct GroupTime {
+    StepTime first_meeting;
+    StepTime experts;
+    StepTime second_meeting;
+  };
+
+  struct GroupKey {
+    std::size_t group = 0;
+    std::int64_t tokens = 0;       // of all data-parallel ranks
+    std::int64_t most_tokens = 0;  // of the fullest one
+    std::int64_t epoch = 0;
+    bool operator==(const GroupKey&) const = default;
+  };
+  struct GroupKeyHash {
+    std::size_t operator()(const GroupKey& key) const noexcept {
+      std::uint64_t hash = key.group;
+      for (const std::int64_t value : {key.tokens, key.most_tokens, key.epoch}) {
+        hash = (hash ^ static_cast<std::uint64_t>(value)) * 0x9E3779B97F4A7C15U;
+      }
+      return static_cast<std::size_t>(hash ^ (hash >> 32));
+    }
+  };
+
+  // A map that forgets everything when it is full: its values are pure functions of the keys.
+  template <class Key, class Value, class Hash>
+  class Memo {
+   public:
+    static constexpr std::size_t kMaxEntries = 1 << 16;
+    explicit Memo(bool on) : on_(on) {}
+    template <class Make>
+    const Value& get(const Key& key, Make&& make) {
+      if (!on_) return last_ = make();
+      if (const auto found = values_.find(key); found != values_.end()) return found->second;
+      if (values_.size() >= kMaxEntries) values_.clear();
+      return values_.emplace(key, make()).first->second;
+    }
+
+   private:
+    bool on_;
+    std::unordered_map<Key, Value, Hash> values_;
+    Value last_;
+  };
+
   State(ReplicaSetup replica, StepOptions how)
       : setup(std::move(replica)),
         options(how),
@@ -336,13 +336,13 @@ StepTime StepModel::price(std::span<const llm::RankBatch> ranks, std::int64_t ep
     for (std::int64_t copy = 0; copy < copies; ++copy) {
       // Only where tokens are gathered does a rank's own work depend on the other ranks' tokens.
       const bool gathers = llm::moe_exchange(s.setup.layout) == llm::MoeExchange::gather_scatter;
-      const RankKey key{batch, gathers ? tokens : batch.tokens};
+      const State::RankKey key{batch, gathers ? tokens : batch.tokens};
       s.rank_times.push_back(s.ranks.get(key, [&] { return s.rank_time(key); }));
     }
   }
   StepTime time;
   s.carry.clear();
-  for (const RankTime& rank : s.rank_times) s.carry.push_back(rank.embedding);
+  for (const State::RankTime& rank : s.rank_times) s.carry.push_back(rank.embedding);
   const auto slowest = [&](auto&& segment_of) {
     s.segments.clear();
     for (std::size_t r = 0; r < s.rank_times.size(); ++r) s.segments.push_back(segment_of(r));
@@ -351,8 +351,8 @@ StepTime StepModel::price(std::span<const llm::RankBatch> ranks, std::int64_t ep
   const std::size_t groups = s.setup.architecture.layers.size();
   for (std::size_t g = 0; g < groups; ++g) {
     const std::int64_t count = s.setup.architecture.layers[g].count;
-    const GroupKey key{g, tokens, fullest->tokens, effective_epoch};
-    const GroupTime& together = s.groups.get(key, [&] { return s.group_time(key, *fullest); });
+    const State::GroupKey key{g, tokens, fullest->tokens, effective_epoch};
+    const State::GroupTime& together = s.groups.get(key, [&] { return s.group_time(key, *fullest); });
     const bool meets = together.first_meeting.total > core::Duration{};
     // Equal layers: the first takes what was carried in, each later one what the layer before left.
     const auto between = [&] {

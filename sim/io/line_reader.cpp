@@ -13,14 +13,14 @@
 namespace moesim::io {
 namespace {
 
-constexpr std::size_t kBufferBytes = std::size_t{1} << 16;
+constexpr std::size_t kLineBufferBytes = std::size_t{1} << 16;
 constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 
 }  // namespace
 
 struct LineReader::State {
   explicit State(const std::filesystem::path& path)
-      : name(path.string()), source(open_byte_source(path)), buffer(kBufferBytes) {}
+      : name(path.string()), source(open_byte_source(path)), buffer(kLineBufferBytes) {}
 
   std::string name;
   std::unique_ptr<ByteSource> source;
@@ -140,7 +140,7 @@ const std::string& LineReader::name() const { return state_->name; }
 
 std::string read_file(const std::filesystem::path& path, std::size_t max_bytes) {
   const std::unique_ptr<ByteSource> source = open_byte_source(path);
-  std::vector<char> buffer(kBufferBytes);
+  std::vector<char> buffer(kLineBufferBytes);
   std::string text;
   while (const std::size_t count = source->read(buffer)) {
     if (count > max_bytes - text.size()) {

@@ -13,7 +13,6 @@ namespace {
 
 using config::Dimension;
 using config::Node;
-using hardware::NumberFormat;
 using reports::Table;
 
 template <class T>
@@ -29,7 +28,7 @@ std::string tera(double value, std::string_view unit) {
   return fmt::format("{} {}", reports::human_number(value / 1e12), unit);
 }
 
-std::string peak_words(const hardware::Gpu& gpu, NumberFormat format) {
+std::string peak_words(const hardware::Gpu& gpu, hardware::NumberFormat format) {
   const auto* peak = hardware::peak_of(gpu, format);
   return peak == nullptr ? "-" : reports::human_number(peak->value.as_double() / 1e12);
 }
@@ -57,8 +56,9 @@ Description gpu_list(const config::Catalogue& catalogue) {
     const hardware::Gpu& gpu = loaded.value;
     table.add({gpu.name, std::string(config::enum_name(gpu.architecture)),
                config::format_exact(gpu.hbm.capacity.value.value, Dimension::bytes),
-               tera(gpu.hbm.bandwidth.value.as_double(), "TB/s"), peak_words(gpu, NumberFormat::bf16),
-               peak_words(gpu, NumberFormat::fp8), peak_words(gpu, NumberFormat::fp4),
+               tera(gpu.hbm.bandwidth.value.as_double(), "TB/s"),
+               peak_words(gpu, hardware::NumberFormat::bf16), peak_words(gpu, hardware::NumberFormat::fp8),
+               peak_words(gpu, hardware::NumberFormat::fp4),
                gpu.price ? fmt::format("{:.2f}", gpu.price->per_hour.value.value) : "-"});
     Node entry = Node::object();
     entry.set("name", text_node(gpu.name));
@@ -170,9 +170,9 @@ Section ridge_section(const hardware::Gpu& gpu, Node& document) {
   Node list = Node::array();
   const double bandwidth = gpu.hbm.bandwidth.value.as_double();
   const double streamed = bandwidth * gpu.achievable.hbm_fraction.value;
-  for (const auto& format : config::EnumNames<NumberFormat>::table) {
+  for (const auto& format : config::EnumNames<hardware::NumberFormat>::table) {
     const auto* peak = hardware::peak_of(gpu, format.value);
-    if (peak == nullptr || format.value == NumberFormat::fp32) continue;
+    if (peak == nullptr || format.value == hardware::NumberFormat::fp32) continue;
     const auto& fraction = hardware::matmul_fraction_of(gpu, format.value);
     const double rate = peak->value.as_double();
     const double ridge = rate / bandwidth;

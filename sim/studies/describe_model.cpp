@@ -9,12 +9,13 @@ namespace moesim::studies::detail {
 namespace {
 
 using config::Node;
-using llm::NumberFormat;
 using reports::Table;
 
-constexpr NumberFormat kKvFormats[] = {NumberFormat::bf16, NumberFormat::fp8, NumberFormat::int8};
-constexpr NumberFormat kWeightFormats[] = {NumberFormat::bf16, NumberFormat::fp8_block, NumberFormat::fp8,
-                                           NumberFormat::int4, NumberFormat::mxfp4,     NumberFormat::nvfp4};
+constexpr llm::NumberFormat kKvFormats[] = {llm::NumberFormat::bf16, llm::NumberFormat::fp8,
+                                            llm::NumberFormat::int8};
+constexpr llm::NumberFormat kWeightFormats[] = {llm::NumberFormat::bf16,  llm::NumberFormat::fp8_block,
+                                                llm::NumberFormat::fp8,   llm::NumberFormat::int4,
+                                                llm::NumberFormat::mxfp4, llm::NumberFormat::nvfp4};
 
 std::vector<std::pair<std::string_view, std::int64_t>> categories(const llm::ByCategory& by) {
   return {{"embedding", by.embedding},
@@ -55,7 +56,7 @@ Description model_list(const config::Catalogue& catalogue) {
   for (const std::string& name : catalogue.names(config::CatalogueEntry<llm::Architecture>::folder)) {
     const llm::Architecture model = config::load_entry<llm::Architecture>(name, catalogue).value;
     const llm::Parameters parameters = llm::count_parameters(model);
-    const std::int64_t kv = llm::kv_bytes_per_token(model, NumberFormat::bf16);
+    const std::int64_t kv = llm::kv_bytes_per_token(model, llm::NumberFormat::bf16);
     table.add({name, model.name, billions(parameters.total), billions(parameters.active),
                fmt::format("{}", model.layer_count()), fmt::format("{} B", reports::grouped(kv)),
                reports::grouped(model.max_context_tokens)});
@@ -89,7 +90,7 @@ Section parameter_section(std::string title, const llm::Parameters& parameters) 
 Section bytes_section(const llm::Architecture& model, Node& document) {
   Table table({{"bytes", false, 0}, {"format", false, 0}, {"size", true, 0}});
   Node weights = Node::object();
-  for (const NumberFormat format : kWeightFormats) {
+  for (const llm::NumberFormat format : kWeightFormats) {
     llm::Formats formats;
     formats.weights = format;
     const std::int64_t bytes = llm::weight_bytes(model, formats).total();
@@ -99,7 +100,7 @@ Section bytes_section(const llm::Architecture& model, Node& document) {
   }
   document.set("weight_bytes_by_format", std::move(weights));
   Node kv = Node::object();
-  for (const NumberFormat format : kKvFormats) {
+  for (const llm::NumberFormat format : kKvFormats) {
     const std::int64_t bytes = llm::kv_bytes_per_token(model, format);
     table.add({"KV cache per token", std::string(config::enum_name(format)),
                fmt::format("{} B", reports::grouped(bytes))});
@@ -123,7 +124,7 @@ Description describe_model(std::string_view name, const config::Catalogue& catal
   document.set("name", text_node(name));
   document.set("model", text_node(model.name));
   document.set("parameters", parameters_node(parameters));
-  document.set("kv_bytes_per_token", Node::of(llm::kv_bytes_per_token(model, NumberFormat::bf16)));
+  document.set("kv_bytes_per_token", Node::of(llm::kv_bytes_per_token(model, llm::NumberFormat::bf16)));
   document.set("layers", Node::of(model.layer_count()));
   document.set("hidden_size", Node::of(model.hidden_size));
   document.set("vocab_size", Node::of(model.vocab_size));
