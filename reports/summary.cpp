@@ -35,7 +35,7 @@ std::string title(const RunReport& report, const Style& style) {
     const std::string text = fmt::format(
         "{} replica{} of tp {}, dp_attention {}, ep {}; {} {}; weights {}, KV {}", pool.replicas,
         pool.replicas == 1 ? "" : "s", pool.tp, pool.dp_attention, pool.ep, scenario.deployment.engine.name,
-        scenario.deployment.engine.version, config::enum_name(scenario.deployment.formats.weights),
+        scenario.deployment.engine.version, config::enum_name(scenario.formats().weights),
         config::enum_name(scenario.deployment.formats.kv));
     out += paragraph(fmt::format("  pool {}: ", pool_name), text, style);
   }

@@ -14,6 +14,9 @@ const config::Record<SchedulerDefaults>& record_of(config::Type<SchedulerDefault
                     config::between(1, 1e6))
           .optional("memory_at_least", &S::memory_at_least,
                     "Memory of the GPUs for which these defaults are made")
+          .optional("except", &S::except,
+                    "GPUs with this in their name have other defaults, whatever their memory")
+          .optional("otherwise", &S::otherwise, "The profile with the defaults of the other GPUs")
           .optional("chunked_prefill", &S::chunked_prefill,
                     "A prompt over the budget is cut; false: it is refused")
           .optional("mixed_steps", &S::mixed_steps,
@@ -63,12 +66,27 @@ const config::Record<CommunicationCosts>& record_of(config::Type<CommunicationCo
   using C = CommunicationCosts;
   static const auto record =
       config::Record<C>("engine communication", "Collectives of the engine and its libraries")
-          .required("one_shot_limit", &C::one_shot_limit,
-                    "All-reduces up to this size send everything to everyone in one step")
-          .required("collective_latency", &C::collective_latency, "Start-up of a collective")
+          .required("all_reduce_latency", &C::all_reduce_latency,
+                    "Start-up of an all-reduce inside a domain, the crossing of the link included")
+          .required("one_shot_latency_per_rank", &C::one_shot_latency_per_rank,
+                    "One-shot all-reduce: more start-up for each further rank")
+          .required("one_shot_fraction", &C::one_shot_fraction,
+                    "Share of a link when every rank sends everything to every other",
+                    config::above_up_to(0, 1))
+          .required("all_reduce_fraction", &C::all_reduce_fraction,
+                    "Share of a link that an all-reduce in two steps or a ring reaches",
+                    config::above_up_to(0, 1))
+          .required("in_switch_fraction", &C::in_switch_fraction,
+                    "Share of a link that an all-reduce in the switch reaches", config::above_up_to(0, 1))
+          .required("collective_latency", &C::collective_latency,
+                    "Start-up of an all-gather, a reduce-scatter or a collective over several domains")
           .required("all_to_all_latency", &C::all_to_all_latency, "Start-up of one dispatch or combine")
+          .required("all_to_all_latency_per_doubling", &C::all_to_all_latency_per_doubling,
+                    "More start-up for each doubling of the ranks in a domain")
+          .required("all_to_all_latency_per_node_doubling", &C::all_to_all_latency_per_node_doubling,
+                    "More start-up for each doubling of the domains")
           .required("link_fraction", &C::link_fraction,
-                    "Share of a scale-up or PCIe link that collectives reach", config::above_up_to(0, 1))
+                    "Share of a scale-up link that the other collectives reach", config::above_up_to(0, 1))
           .required("network_fraction", &C::network_fraction, "Share of a NIC that collectives reach",
                     config::above_up_to(0, 1))
           .optional("all_to_all", &C::all_to_all, "How tokens of an MoE layer travel under DP attention")
@@ -86,6 +104,11 @@ const config::Record<MemoryCosts>& record_of(config::Type<MemoryCosts>) {
                     "Each communication group that a rank belongs to")
           .required("graphs", &MemoryCosts::graphs, "CUDA graphs, counted inside the budget");
   return record;
+}
+
+bool made_for(const SchedulerDefaults& defaults, std::string_view gpu, core::Bytes memory) {
+  const bool excepted = defaults.except && gpu.find(*defaults.except) != std::string_view::npos;
+  return !excepted && (!defaults.memory_at_least || memory >= defaults.memory_at_least->value);
 }
 
 namespace {
@@ -113,12 +136,21 @@ void check_sources(const EngineProfile& engine, config::Problems& problems) {
   check_source(engine.host.step_base, "/host/step_base", engine, problems);
   check_source(engine.host.per_sequence, "/host/per_sequence", engine, problems);
   check_source(engine.host.http, "/host/http", engine, problems);
-  check_source(engine.comm.one_shot_limit, "/comm/one_shot_limit", engine, problems);
-  check_source(engine.comm.collective_latency, "/comm/collective_latency", engine, problems);
-  check_source(engine.comm.all_to_all_latency, "/comm/all_to_all_latency", engine, problems);
-  check_source(engine.comm.link_fraction, "/comm/link_fraction", engine, problems);
-  check_source(engine.comm.network_fraction, "/comm/network_fraction", engine, problems);
-  check_source(engine.comm.exchange_tokens, "/comm/exchange_tokens", engine, problems);
+  const CommunicationCosts& comm = engine.comm;
+  check_source(comm.all_reduce_latency, "/comm/all_reduce_latency", engine, problems);
+  check_source(comm.one_shot_latency_per_rank, "/comm/one_shot_latency_per_rank", engine, problems);
+  check_source(comm.one_shot_fraction, "/comm/one_shot_fraction", engine, problems);
+  check_source(comm.all_reduce_fraction, "/comm/all_reduce_fraction", engine, problems);
+  check_source(comm.in_switch_fraction, "/comm/in_switch_fraction", engine, problems);
+  check_source(comm.collective_latency, "/comm/collective_latency", engine, problems);
+  check_source(comm.all_to_all_latency, "/comm/all_to_all_latency", engine, problems);
+  check_source(comm.all_to_all_latency_per_doubling, "/comm/all_to_all_latency_per_doubling", engine,
+               problems);
+  check_source(comm.all_to_all_latency_per_node_doubling, "/comm/all_to_all_latency_per_node_doubling",
+               engine, problems);
+  check_source(comm.link_fraction, "/comm/link_fraction", engine, problems);
+  check_source(comm.network_fraction, "/comm/network_fraction", engine, problems);
+  check_source(comm.exchange_tokens, "/comm/exchange_tokens", engine, problems);
   check_source(engine.memory.runtime, "/memory/runtime", engine, problems);
   check_source(engine.memory.per_communicator, "/memory/per_communicator", engine, problems);
   check_source(engine.memory.graphs, "/memory/graphs", engine, problems);

@@ -29,9 +29,11 @@ struct SchedulerDefaults {
   config::Sourced<std::int64_t> max_num_batched_tokens;  // token budget of one step and DP rank
   config::Sourced<std::int64_t> max_num_seqs;            // running sequences per DP rank
   std::optional<config::Sourced<core::Bytes>>
-      memory_at_least;              // of the GPUs for which these defaults are made
-  bool chunked_prefill = true;      // a prompt over the budget is cut; false: it is refused
-  bool mixed_steps = true;          // prompts and decodes share a step; false: prompts stall the decodes
+      memory_at_least;                   // of the GPUs for which these defaults are made
+  std::optional<std::string> except;     // part of the names of GPUs that have other defaults all the same
+  std::optional<std::string> otherwise;  // the profile with the defaults of the other GPUs
+  bool chunked_prefill = true;           // a prompt over the budget is cut; false: it is refused
+  bool mixed_steps = true;               // prompts and decodes share a step; false: prompts stall the decodes
   bool reserve_full_prompt = true;  // a request is admitted only if its whole prompt fits in free KV blocks
 };
 
@@ -54,11 +56,20 @@ struct GraphDefaults {
 };
 
 struct CommunicationCosts {
-  config::Sourced<core::Bytes> one_shot_limit;  // all-reduces up to this size send everything to everyone
-  config::Sourced<core::Duration> collective_latency;  // start-up of any collective in one domain
-  config::Sourced<core::Duration> all_to_all_latency;  // start-up of one dispatch or combine
-  config::Sourced<double> link_fraction;     // share of a scale-up or PCIe link that a collective reaches
-  config::Sourced<double> network_fraction;  // share of a NIC that a collective reaches
+  // All-reduce inside a domain: the engine's own kernels.
+  config::Sourced<core::Duration> all_reduce_latency;         // start-up, the crossing of the link included
+  config::Sourced<core::Duration> one_shot_latency_per_rank;  // more for each further rank
+  config::Sourced<double> one_shot_fraction;    // share of a link when everyone sends everything to everyone
+  config::Sourced<double> all_reduce_fraction;  // share of a link in two steps or a ring
+  config::Sourced<double> in_switch_fraction;   // share of a link when the switch adds
+  // All-gather, reduce-scatter and everything that crosses domains: the collective library.
+  config::Sourced<core::Duration> collective_latency;  // start-up
+  config::Sourced<double> link_fraction;               // share of a scale-up link
+  config::Sourced<double> network_fraction;            // share of a NIC
+  // One-sided messages from every rank to every other: dispatch and combine of an MoE layer.
+  config::Sourced<core::Duration> all_to_all_latency;                    // start-up
+  config::Sourced<core::Duration> all_to_all_latency_per_doubling;       // of the ranks in a domain
+  config::Sourced<core::Duration> all_to_all_latency_per_node_doubling;  // of the domains
   AllToAll all_to_all = AllToAll::all_gather_reduce_scatter;
   config::Sourced<std::int64_t>
       exchange_tokens;  // tokens of one rank that the all-to-all buffers hold at a time
@@ -81,6 +92,9 @@ struct EngineProfile {
   MemoryCosts memory;
   std::map<std::string, std::string> sources;
 };
+
+// True if the scheduler's defaults are those of a GPU of this name and usable memory.
+[[nodiscard]] bool made_for(const SchedulerDefaults& defaults, std::string_view gpu, core::Bytes memory);
 
 [[nodiscard]] const config::Record<SchedulerDefaults>& record_of(config::Type<SchedulerDefaults>);
 [[nodiscard]] const config::Record<KvDefaults>& record_of(config::Type<KvDefaults>);

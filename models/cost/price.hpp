@@ -20,6 +20,7 @@ namespace moesim::cost {
 // What an operator can wait for. `latency` is no shared resource: it is the fixed part of the time.
 enum class Resource : std::uint8_t { tensor, vector, hbm, scale_up, network, latency };
 inline constexpr std::size_t kResources = 6;
+[[nodiscard]] constexpr std::size_t index(Resource resource) { return static_cast<std::size_t>(resource); }
 
 [[nodiscard]] std::string_view to_string(Resource resource);
 
@@ -39,11 +40,20 @@ struct Price {
       config::Label::derived;  // of the time: that of the binding parameter, derived at best
 };
 
+// `peak` times `fraction` in whole units per second, at least 1.
+[[nodiscard]] std::int64_t share_of(std::int64_t peak, double fraction);
+
+// Fills in time, binding and label of a price from its latency, demands and their labels.
+void finish(Price& price);
+
 // The fixed part of a kernel's time and how good it is.
 struct Latency {
   core::Duration time;
   config::Label label = config::Label::derived;
 };
+
+// True if the GPU has units that multiply numbers of this format; otherwise they are widened to bf16.
+[[nodiscard]] bool has_units_for(const hardware::Gpu& gpu, llm::NumberFormat format);
 
 // Prices for one GPU. Rates are computed once.
 class DevicePricer {
@@ -61,6 +71,7 @@ class DevicePricer {
     config::Label label = config::Label::derived;
   };
   std::array<Rate, llm::kNumberFormats> tensor_{};
+  std::int64_t flops_per_special_ = 16;
   Rate vector_;
   Rate hbm_;
   Latency kernel_overhead_;
@@ -70,6 +81,7 @@ class DevicePricer {
 // Rows that travel in one dispatch (or back in one combine), of the slowest rank.
 struct ExchangeLoad {
   std::int64_t group_tokens = 0;   // of all ranks of the group
+  std::int64_t sent_tokens = 0;    // of the rank that sends
   std::int64_t sent_rows = 0;      // (token, expert) rows that one rank sends
   std::int64_t received_rows = 0;  // rows that the busiest rank receives
 };
@@ -85,29 +97,36 @@ class CollectivePricer {
  public:
   CollectivePricer(hardware::GroupProfile profile, const EngineProfile& engine, LinkLabels labels = {});
 
-  // bytes: the whole tensor, as in llm::AllReduce. One-shot below the engine's limit, else reduction in the
-  // switch where there is one, else ring; over several domains: reduce-scatter inside, ring across,
-  // all-gather inside.
+  // bytes: the whole tensor, as in llm::AllReduce. Inside a domain the fastest of one-shot (everyone sends
+  // everything to everyone), two steps or a ring, and, where there is one, the switch that adds; over several
+  // domains: reduce-scatter inside, ring across, all-gather inside.
   [[nodiscard]] Price all_reduce(std::int64_t bytes) const;
+  // The faster of a ring and, where every pair of GPUs is one hop apart, messages from each to all.
   [[nodiscard]] Price all_gather(std::int64_t bytes) const;
   [[nodiscard]] Price reduce_scatter(std::int64_t bytes) const;
   // Dispatch or combine of rows of bytes_per_row. With per-expert messages each (token, expert) row travels
   // once; rows are spread evenly over the ranks of the group, so the share that leaves the device and the
-  // domain follows from the group's shape. With all-gather + reduce-scatter each token travels to every rank.
+  // domain follows from the group's shape; more tokens than the buffers hold go in several rounds. With
+  // all-gather + reduce-scatter each token travels to every rank.
   [[nodiscard]] Price exchange(const ExchangeLoad& load, std::int64_t bytes_per_row, bool combine) const;
 
  private:
-  [[nodiscard]] Price make(core::Duration latency, double scale_up_bytes, double network_bytes) const;
+  // The share of the links inside a domain that a kind of collective reaches, and how good that figure is.
+  struct Link {
+    std::int64_t rate = 1;  // bytes per second
+    config::Label label = config::Label::derived;
+  };
+  [[nodiscard]] Link link(const config::Sourced<double>& share, config::Label bandwidth) const;
+  [[nodiscard]] Price make(core::Duration latency, const Link& link, double scale_up_bytes,
+                           double network_bytes) const;
+  [[nodiscard]] Price all_reduce_in_domain(std::int64_t bytes) const;
+
   hardware::GroupProfile profile_;
-  std::int64_t largest_domain_ = 1;
   std::int64_t smallest_domain_ = 1;
-  std::int64_t scale_up_rate_ = 1;  // bytes per second
-  std::int64_t network_rate_ = 1;
-  config::Label scale_up_label_ = config::Label::derived;
-  config::Label network_label_ = config::Label::derived;
-  core::Duration latency_;
-  core::Duration exchange_latency_;
-  std::int64_t one_shot_limit_ = 0;
+  bool one_hop_ = true;  // every pair of GPUs of a domain is joined by a switch or a link of its own
+  Link one_shot_, ring_, in_switch_, gather_, network_;
+  core::Duration all_reduce_latency_, one_shot_latency_, gather_latency_, exchange_latency_;
+  std::int64_t exchange_tokens_ = 1;
   AllToAll all_to_all_ = AllToAll::all_gather_reduce_scatter;
 };
 

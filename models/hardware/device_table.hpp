@@ -20,8 +20,9 @@ struct DeviceFacts {
   double usable_gib;             // what the driver reports, about
   FactRange bandwidth_tb_per_s;  // 1e12 bytes per second
   FactRange sm_count;
-  double bf16_tflops;  // dense peak, 1e12 FLOP/s
-  double fp8_tflops;   // dense peak, 1e12 FLOP/s; 0 where the GPU has no fp8 units
+  double bf16_tflops;        // dense peak, 1e12 FLOP/s
+  double fp8_tflops;         // dense peak, 1e12 FLOP/s; 0 where the GPU has no fp8 units
+  double scale_up_gb_per_s;  // 1e9 bytes per second of all scale-up links, per direction; 0: not held here
   std::string_view source;
 };
 

@@ -99,13 +99,15 @@ const Record<Gpu>& record_of(Type<Gpu>) {
           .required("boost_clock", &Gpu::boost_clock, "Clock at which the peaks are stated", above(0))
           .optional("max_clock", &Gpu::max_clock, "Highest clock of the chip", above(0))
           .required("peak", &Gpu::peak, "Dense peak rates")
-          .required("l2_capacity", &Gpu::l2_capacity, "Capacity of the L2 cache", above(0))
+          .required("l2_capacity", &Gpu::l2_capacity, "Capacity of the L2 cache (not priced yet)", above(0))
           .optional("memory_side_cache", &Gpu::memory_side_cache,
                     "Cache between L2 and memory (AMD Infinity Cache)", above(0))
           .required("hbm", &Gpu::hbm, "Device memory")
-          .required("tdp", &Gpu::tdp, "Thermal design power", above(0))
-          .required("kernel_launch_latency", &Gpu::kernel_launch_latency,
-                    "From the host's launch call to the start of the kernel, without a graph", at_least(0))
+          .required("tdp", &Gpu::tdp, "Thermal design power (not priced yet)", above(0))
+          .required(
+              "kernel_launch_latency", &Gpu::kernel_launch_latency,
+              "From the host's launch call to the start of the kernel, without a graph (not priced yet)",
+              at_least(0))
           .required("graph_kernel_gap", &Gpu::graph_kernel_gap,
                     "Idle time between two kernels of a replayed graph", at_least(0))
           .required("achievable", &Gpu::achievable, "What real kernels reach of the datasheet")

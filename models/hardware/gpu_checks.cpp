@@ -184,8 +184,7 @@ void check_peak(const Gpu& gpu, const DeviceFacts* facts, FormatRule rule, confi
     }
     return;
   }
-  const double clock =
-      std::max(gpu.boost_clock.value.as_double(), gpu.max_clock ? gpu.max_clock->value.as_double() : 0.0);
+  const double clock = gpu.boost_clock.value.as_double();
   const double limit =
       static_cast<double>(gpu.sm_count.value) * clock * matmul_width(gpu.architecture) * rule.widest;
   if (value > 1.03 * limit) {
@@ -210,6 +209,20 @@ void check_peaks(const Gpu& gpu, const DeviceFacts* facts, config::Problems& pro
   }
 }
 
+// The sum of the links is told by check_scale_up; here, whether it is the device's.
+void check_table_links(const ScaleUpPorts& ports, const DeviceFacts& facts, config::Problems& problems) {
+  const double links =
+      static_cast<double>(ports.links.value) * ports.bandwidth_per_link.value.as_double() / 1e9;
+  if (near(links, facts.scale_up_gb_per_s, 0.01)) return;
+  const bool both = near(links, 2 * facts.scale_up_gb_per_s, 0.01);
+  problems.error("/scale_up/bandwidth_per_link/value",
+                 fmt::format("the scale-up links of {} carry {:g} GB/s per direction ({}), not {:g} GB/s{}",
+                             facts.name, facts.scale_up_gb_per_s, facts.source, links,
+                             both ? ": this is the advertised sum of both directions" : ""),
+                 fmt::format("\"{:g} GB/s\", or another \"name\" for a GPU that does not exist",
+                             facts.scale_up_gb_per_s / static_cast<double>(ports.links.value)));
+}
+
 void check_table(const Gpu& gpu, const DeviceFacts& facts, config::Problems& problems) {
   const double bandwidth = gpu.hbm.bandwidth.value.as_double() / kTera;
   const FactRange& range = facts.bandwidth_tb_per_s;
@@ -228,6 +241,7 @@ void check_table(const Gpu& gpu, const DeviceFacts& facts, config::Problems& pro
                     facts.source, count),
         fmt::format("{:g}, or another \"name\" for a GPU that does not exist", facts.sm_count.low));
   }
+  if (gpu.scale_up && facts.scale_up_gb_per_s > 0) check_table_links(*gpu.scale_up, facts, problems);
 }
 
 void check_scale_up(const ScaleUpPorts& ports, config::Problems& problems) {

@@ -48,6 +48,8 @@ void Topology::profile_domains(std::span<const DevicePlace> members, GroupProfil
     const Link& host = links_[static_cast<std::size_t>(first_.host)];
     profile.domain_bandwidth = host.capacity;
     profile.domain_latency = host.latency * 2;
+    profile.domain_share = collective_share(
+        host_link_, *std::max_element(profile.domain_sizes.begin(), profile.domain_sizes.end()));
     if (crosses_sockets && first_.socket != first_.host_memory) {
       const Link& socket = links_[static_cast<std::size_t>(first_.socket)];
       profile.domain_bandwidth = std::min(profile.domain_bandwidth, socket.capacity);

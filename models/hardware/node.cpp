@@ -26,6 +26,9 @@ void check_sources(const Node& node, Problems& problems) {
   }
   source("/host_link/bandwidth", node.host_link.bandwidth);
   source("/host_link/latency", node.host_link.latency);
+  for (std::size_t i = 0; i < node.host_link.collectives.size(); ++i) {
+    source(fmt::format("/host_link/collectives/{}/fraction", i), node.host_link.collectives[i].fraction);
+  }
   if (node.socket_link) {
     source("/socket_link/bandwidth", node.socket_link->bandwidth);
     source("/socket_link/latency", node.socket_link->latency);
@@ -124,13 +127,31 @@ const Record<ScaleUpNetwork>& record_of(Type<ScaleUpNetwork>) {
   return record;
 }
 
+const Record<CollectiveShare>& record_of(Type<CollectiveShare>) {
+  using S = CollectiveShare;
+  static const auto record =
+      Record<S>("collective share", "What collectives over PCIe reach")
+          .required("gpus", &S::gpus, "For collectives over up to so many GPUs", between(2, 1e6))
+          .required("fraction", &S::fraction, "Share of each GPU's host link", config::above_up_to(0, 1));
+  return record;
+}
+
 const Record<HostLink>& record_of(Type<HostLink>) {
   static const auto record =
       Record<HostLink>("host link", "Link of each GPU towards the host and its NIC")
           .required("kind", &HostLink::kind, "Kind of link")
           .optional("generation", &HostLink::generation, "PCIe generation", between(1, 9))
           .required("bandwidth", &HostLink::bandwidth, "Bandwidth per GPU and direction", above(0))
-          .required("latency", &HostLink::latency, "Latency of one crossing", at_least(0));
+          .required("latency", &HostLink::latency, "Latency of one crossing", at_least(0))
+          .optional("collectives", &HostLink::collectives,
+                    "What collectives reach where the GPUs talk over PCIe, by number of GPUs, rising")
+          .check([](const HostLink& link, Problems& problems) {
+            for (std::size_t i = 1; i < link.collectives.size(); ++i) {
+              if (link.collectives[i].gpus <= link.collectives[i - 1].gpus) {
+                problems.error(fmt::format("/collectives/{}/gpus", i), "numbers of GPUs must rise");
+              }
+            }
+          });
   return record;
 }
 
@@ -177,6 +198,13 @@ const Record<Node>& record_of(Type<Node>) {
           .required("sources", &Node::sources, "Text of every source that the numbers name")
           .check(check_node);
   return record;
+}
+
+std::optional<config::Sourced<double>> collective_share(const HostLink& link, std::int64_t gpus) {
+  if (link.collectives.empty()) return std::nullopt;
+  const auto found = std::find_if(link.collectives.begin(), link.collectives.end(),
+                                  [&](const CollectiveShare& share) { return share.gpus >= gpus; });
+  return found != link.collectives.end() ? found->fraction : link.collectives.back().fraction;
 }
 
 DomainKind domain_kind(const Node& node) {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "models/hardware/gpu.hpp"
 
@@ -32,12 +33,21 @@ struct ScaleUpNetwork {
 
 enum class HostLinkKind : std::uint8_t { pcie, nvlink_c2c };
 
+// The share of each GPU's host link that a collective over up to `gpus` of them reaches.
+struct CollectiveShare {
+  std::int64_t gpus = 2;
+  config::Sourced<double> fraction;
+};
+
 // The link of each GPU towards the host and its NIC.
 struct HostLink {
   HostLinkKind kind = HostLinkKind::pcie;
   std::optional<std::int64_t> generation;           // of PCIe
   config::Sourced<core::BytesPerSecond> bandwidth;  // per GPU and direction
   config::Sourced<core::Duration> latency;
+  // In boxes whose GPUs talk over PCIe: what collectives reach, by the number of GPUs, rising. The root
+  // complex and the links between sockets are shared, so that it falls with the GPUs.
+  std::vector<CollectiveShare> collectives;
 };
 
 // What joins the CPU sockets of a box; GPUs are divided evenly, in order of their local rank.
@@ -72,11 +82,17 @@ struct Node {
 };
 
 [[nodiscard]] const config::Record<ScaleUpNetwork>& record_of(config::Type<ScaleUpNetwork>);
+[[nodiscard]] const config::Record<CollectiveShare>& record_of(config::Type<CollectiveShare>);
 [[nodiscard]] const config::Record<HostLink>& record_of(config::Type<HostLink>);
 [[nodiscard]] const config::Record<SocketLink>& record_of(config::Type<SocketLink>);
 [[nodiscard]] const config::Record<HostMemory>& record_of(config::Type<HostMemory>);
 [[nodiscard]] const config::Record<Nics>& record_of(config::Type<Nics>);
 [[nodiscard]] const config::Record<Node>& record_of(config::Type<Node>);
+
+// The share for a collective over so many GPUs: that of the first entry with as many, else the last. None if
+// the node says nothing.
+[[nodiscard]] std::optional<config::Sourced<double>> collective_share(const HostLink& link,
+                                                                      std::int64_t gpus);
 
 [[nodiscard]] DomainKind domain_kind(const Node& node);
 

@@ -34,6 +34,7 @@ Topology::Topology(const Cluster& cluster) {
   domain_gpus_ = index32(domain_gpus(node));
   core::check(domain_gpus_ % gpus_ == 0, "a domain is made of whole nodes");
   domains_ = index32(domain_count(cluster));
+  host_link_ = node.host_link;
   in_switch_reduction_ = node.scale_up && node.scale_up->in_switch_reduction;
   if (node.socket_link) sockets_ = index32(node.socket_link->sockets);
   core::check(gpus_ % sockets_ == 0, "GPUs are divided evenly among sockets");

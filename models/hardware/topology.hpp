@@ -96,6 +96,8 @@ struct GroupProfile {
   // of the domain where it has fewest. 0 when no domain holds two members.
   core::BytesPerSecond domain_bandwidth;
   core::Duration domain_latency;  // of the longest route inside a domain
+  // What collectives reach of domain_bandwidth, where the node says it (PCIe boxes).
+  std::optional<config::Sourced<double>> domain_share;
 
   // Of one member towards other domains, all members of its node sending: its share of its NIC and of the
   // spine. 0 when the group is in one domain.
@@ -174,6 +176,7 @@ class Topology {
   std::int32_t nodes_per_leaf_ = 0;
   bool has_host_memory_ = false;
   bool in_switch_reduction_ = false;
+  HostLink host_link_;
   DomainKind domain_kind_ = DomainKind::switched;
   FabricKind fabric_kind_ = FabricKind::rail_optimised;
   double oversubscription_ = 1.0;

@@ -42,29 +42,6 @@ bool activations_fit(NumberFormat weights, NumberFormat activations) {
   return activations == NumberFormat::fp8 && element_bits(weights) == 4;
 }
 
-void check_formats(const Formats& formats, config::Problems& problems) {
-  const auto weights = std::string(config::enum_name(formats.weights));
-  const auto activations = formats.linear_activations();
-  if (!activations_fit(formats.weights, activations)) {
-    problems.error("/activations",
-                   "no kernel multiplies " + weights + " weights by " +
-                       std::string(config::enum_name(activations)) + " activations",
-                   formats.weights == NumberFormat::fp32 ? "fp32" : "bf16");
-  }
-  switch (formats.kv) {
-    case NumberFormat::bf16:
-    case NumberFormat::fp16:
-    case NumberFormat::fp8:
-    case NumberFormat::int8:
-      break;
-    default:
-      problems.error("/kv",
-                     "the KV cache cannot be " + std::string(config::enum_name(formats.kv)) +
-                         "; it is bf16, fp16, fp8 or int8",
-                     "fp8");
-  }
-}
-
 }  // namespace
 
 std::int64_t element_bits(NumberFormat format) { return storage_of(format).bits; }
@@ -116,18 +93,28 @@ NumberFormat default_activations(NumberFormat weights) {
   }
 }
 
-const config::Record<Formats>& record_of(config::Type<Formats>) {
-  static const auto record =
-      config::Record<Formats>("formats", "Number formats of weights, activations and KV cache")
-          .optional("weights", &Formats::weights,
-                    "Weights of the linear layers; embedding, norms, router and head stay bf16")
-          .optional(
-              "activations", &Formats::activations,
-              "Inputs of the linear layers as multiplied and dispatched; when absent that of the weights, "
-              "and bf16 for int4 and mxfp4 weights")
-          .optional("kv", &Formats::kv, "KV cache: bf16, fp16, fp8 or int8")
-          .check(check_formats);
-  return record;
+std::vector<FormatProblem> format_problems(const Formats& formats) {
+  std::vector<FormatProblem> problems;
+  const NumberFormat activations = formats.linear_activations();
+  if (!activations_fit(formats.weights, activations)) {
+    problems.push_back({"activations",
+                        "no kernel multiplies " + std::string(config::enum_name(formats.weights)) +
+                            " weights by " + std::string(config::enum_name(activations)) + " activations",
+                        formats.weights == NumberFormat::fp32 ? "fp32" : "bf16"});
+  }
+  switch (formats.kv) {
+    case NumberFormat::bf16:
+    case NumberFormat::fp16:
+    case NumberFormat::fp8:
+    case NumberFormat::int8:
+      break;
+    default:
+      problems.push_back({"kv",
+                          "the KV cache cannot be " + std::string(config::enum_name(formats.kv)) +
+                              "; it is bf16, fp16, fp8 or int8",
+                          "fp8"});
+  }
+  return problems;
 }
 
 }  // namespace moesim::llm

@@ -4,6 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "sim/config/record.hpp"
 
@@ -78,7 +81,13 @@ struct Formats {
 // Bytes of one element of the residual stream (bf16).
 inline constexpr std::int64_t kStreamBytes = 2;
 
-[[nodiscard]] const config::Record<Formats>& record_of(config::Type<Formats>);
+// A format that no kernel combines with the others, or that no KV cache has.
+struct FormatProblem {
+  std::string_view field;  // "activations" or "kv"
+  std::string message;
+  std::string_view suggestion;
+};
+[[nodiscard]] std::vector<FormatProblem> format_problems(const Formats& formats);
 
 }  // namespace moesim::llm
 

@@ -43,7 +43,7 @@ class EstimateCommand final : public Command {
                     "bf16, fp8, fp8_block, int8, int4, mxfp4, nvfp4 (default: as the model was published)",
                     weights_);
     arguments.value("--kv", "FORMAT", "bf16 (default), fp8, int8", kv_);
-    arguments.value("--engine", "NAME", "engine (default vllm)", engine_);
+    arguments.value("--engine", "NAME", "engine (default vLLM, with its defaults for the GPU)", engine_);
     arguments.value("--popularity", "FAMILY", "lognormal (default), uniform or balanced experts",
                     popularity_);
     arguments.list("--slo", "RULE", "a target: 'ttft.p99 <= 1 s' (repeatable)", slo_);

@@ -281,7 +281,7 @@ struct StepModel::State {
   [[nodiscard]] cost::Price meeting_price(const llm::Operator& op, const GroupKey& key,
                                           const ShardLoad& load) const {
     const auto exchange = [&](const auto& one, bool combine) {
-      const cost::ExchangeLoad rows{key.tokens, one.tokens * one.top_k, load.rows};
+      const cost::ExchangeLoad rows{key.tokens, one.tokens, one.tokens * one.top_k, load.rows};
       return expert.exchange(rows, one.bytes_per_row, combine);
     };
     if (const auto* dispatch = std::get_if<llm::Dispatch>(&op)) return exchange(*dispatch, false);

@@ -47,7 +47,7 @@ execution::ReplicaSetup make_setup(const Scenario& scenario, const Pool& pool,
   execution::ReplicaSetup setup;
   setup.architecture = scenario.model;
   setup.layout = pool.layout();
-  setup.formats = scenario.deployment.formats;
+  setup.formats = scenario.formats();
   setup.engine = scenario.deployment.engine;
   setup.gpu = scenario.cluster.node.gpu;
   setup.tensor_group = profile(topology, first, pool.tp, 1);

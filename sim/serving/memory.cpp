@@ -30,7 +30,7 @@ std::int64_t communicators(const llm::Layout& layout) {
 MemoryBudget memory_budget(const Scenario& scenario, const std::string& name, const Pool& pool) {
   const cost::EngineProfile& engine = scenario.deployment.engine;
   const llm::Layout layout = pool.layout();
-  const llm::Formats& formats = scenario.deployment.formats;
+  const llm::Formats formats = scenario.formats();
   const EffectiveLimits limits = effective_limits(scenario);
   MemoryBudget budget;
   budget.pool = name;

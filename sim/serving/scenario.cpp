@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "models/cost/price.hpp"
 #include "sim/serving/rules.hpp"
 
 namespace moesim::serving {
@@ -28,6 +29,33 @@ const config::Record<SchedulerSettings>& record_of(config::Type<SchedulerSetting
                                  .optional("max_num_seqs", &S::max_num_seqs, "Running sequences per DP rank",
                                            config::between(1, 1e6));
   return record;
+}
+
+const config::Record<FormatSettings>& record_of(config::Type<FormatSettings>) {
+  using S = FormatSettings;
+  static const auto record =
+      config::Record<S>("formats", "Number formats of weights, activations and KV cache")
+          .optional("weights", &S::weights,
+                    "Weights of the linear layers; embedding, norms, router and head stay bf16. When absent, "
+                    "the format in which the model was published")
+          .optional(
+              "activations", &S::activations,
+              "Inputs of the linear layers as multiplied and dispatched. When absent that of the weights, "
+              "and bf16 for int4 and mxfp4 weights and where the GPU cannot multiply the format")
+          .optional("kv", &S::kv, "KV cache: bf16, fp16, fp8 or int8");
+  return record;
+}
+
+llm::Formats Scenario::formats() const {
+  const FormatSettings& asked = deployment.formats;
+  llm::Formats formats;
+  formats.weights = asked.weights.value_or(model.published_weights);
+  formats.activations = asked.activations;
+  formats.kv = asked.kv;
+  if (!formats.activations && !cost::has_units_for(cluster.node.gpu, formats.linear_activations())) {
+    formats.activations = llm::NumberFormat::bf16;
+  }
+  return formats;
 }
 
 const config::Record<Deployment>& record_of(config::Type<Deployment>) {
@@ -108,20 +136,38 @@ void check_rules(const std::vector<std::string>& rules, std::string_view pointer
   }
 }
 
-// Engines choose other defaults on smaller GPUs.
+// Engines choose other defaults on some GPUs.
 void check_defaults(const Scenario& scenario, config::Problems& problems) {
-  const auto& made_for = scenario.deployment.engine.scheduler.memory_at_least;
-  const core::Bytes memory = scenario.cluster.node.gpu.hbm.usable_capacity.value;
+  const cost::SchedulerDefaults& defaults = scenario.deployment.engine.scheduler;
+  const hardware::Gpu& gpu = scenario.cluster.node.gpu;
   const SchedulerSettings& own = scenario.deployment.scheduler;
-  if (!made_for || memory >= made_for->value || (own.max_num_batched_tokens && own.max_num_seqs)) return;
-  problems.warning(
-      "/deployment/engine",
-      fmt::format("the defaults of engine \"{}\" are made for GPUs with more memory than {} has: {}",
-                  scenario.deployment.engine.name, scenario.cluster.node.gpu.name, made_for->note));
+  if (cost::made_for(defaults, gpu.name, gpu.hbm.usable_capacity.value)) return;
+  if (own.max_num_batched_tokens && own.max_num_seqs) return;
+  problems.warning("/deployment/engine",
+                   fmt::format("the scheduler defaults of engine \"{}\" are those of other GPUs than {}",
+                               scenario.deployment.engine.name, gpu.name),
+                   defaults.otherwise ? fmt::format("\"engine\": \"{}\"", *defaults.otherwise) : "");
+}
+
+void check_formats(const Scenario& scenario, config::Problems& problems) {
+  for (const llm::FormatProblem& problem : llm::format_problems(scenario.formats())) {
+    problems.error(fmt::format("/deployment/formats/{}", problem.field), problem.message,
+                   std::string(problem.suggestion));
+  }
+  const auto& asked = scenario.deployment.formats.activations;
+  const hardware::Gpu& gpu = scenario.cluster.node.gpu;
+  if (asked && !cost::has_units_for(gpu, *asked)) {
+    problems.warning(
+        "/deployment/formats/activations",
+        fmt::format("{} has no units for {}: these numbers are widened to bf16 and multiplied at "
+                    "its rate",
+                    gpu.name, config::enum_name(*asked)));
+  }
 }
 
 void check_scenario(const Scenario& scenario, config::Problems& problems) {
   check_layouts(scenario, problems);
+  check_formats(scenario, problems);
   check_defaults(scenario, problems);
   check_rules(scenario.slo, "/slo", problems);
   check_rules(scenario.expect, "/expect", problems);

@@ -43,11 +43,18 @@ struct SchedulerSettings {
   std::optional<std::int64_t> max_num_seqs;
 };
 
+// The number formats that a scenario asks for; see Scenario::formats for what stands in their place.
+struct FormatSettings {
+  std::optional<llm::NumberFormat> weights;
+  std::optional<llm::NumberFormat> activations;
+  llm::NumberFormat kv = llm::NumberFormat::bf16;
+};
+
 struct Deployment {
   cost::EngineProfile engine;
   Mode mode = Mode::aggregated;
   std::map<std::string, Pool> pools;
-  llm::Formats formats;
+  FormatSettings formats;
   SchedulerSettings scheduler;
   Balancer balancer = Balancer::round_robin;
 };
@@ -82,9 +89,15 @@ struct Scenario {
   Prices prices;
   Fidelity fidelity = Fidelity::step;
   std::int64_t seed = 1;
+
+  // The formats of the run. Weights: what is asked for, else the format in which the model was published.
+  // Activations: what is asked for, else that of the weights, or bf16 where the GPU cannot multiply it
+  // (kernels then widen the weights).
+  [[nodiscard]] llm::Formats formats() const;
 };
 
 [[nodiscard]] const config::Record<Pool>& record_of(config::Type<Pool>);
+[[nodiscard]] const config::Record<FormatSettings>& record_of(config::Type<FormatSettings>);
 [[nodiscard]] const config::Record<SchedulerSettings>& record_of(config::Type<SchedulerSettings>);
 [[nodiscard]] const config::Record<Deployment>& record_of(config::Type<Deployment>);
 [[nodiscard]] const config::Record<MemorySettings>& record_of(config::Type<MemorySettings>);

@@ -56,7 +56,7 @@ std::vector<Place> scenario_places() {
                                {"deployment", table_of<serving::Deployment>()},
                                {"deployment.engine", table_of<cost::EngineProfile>()},
                                {"deployment.pools.NAME", table_of<serving::Pool>()},
-                               {"deployment.formats", table_of<llm::Formats>()},
+                               {"deployment.formats", table_of<serving::FormatSettings>()},
                                {"deployment.scheduler", table_of<serving::SchedulerSettings>()}};
   for (Place& place : workload_places()) places.push_back(std::move(place));
   places.push_back({"routing", table_of<routing::Routing>()});

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
+#include "models/cost/engine_profile.hpp"
 #include "models/hardware/cluster.hpp"
 #include "models/llm/architecture.hpp"
 
@@ -16,13 +19,24 @@ constexpr std::int64_t kRequestsPerClient = 10;  // of the InferenceX benchmark
 
 Node text(std::string_view value) { return Node::of(value); }
 
-// The node type of a GPU: the first by name of those that hold it.
-std::string node_of_gpu(const std::string& gpu, const config::Catalogue& catalogue) {
+// The node type of a GPU: the smallest that holds a replica, so that no GPU is rented in vain, else the
+// largest; the first by name among equals.
+std::string node_of_gpu(const std::string& gpu, std::int64_t replica_gpus,
+                        const config::Catalogue& catalogue) {
   static_cast<void>(hardware::load_gpu(gpu, catalogue));  // says what is wrong with the name
   const std::vector<std::string> names = catalogue.names(config::CatalogueEntry<hardware::Node>::folder);
+  std::string best;
+  std::int64_t best_gpus = 0;
   for (const std::string& name : names) {
-    if (hardware::load_node(name, catalogue).value.gpu.name == gpu) return name;
+    const hardware::Node node = hardware::load_node(name, catalogue).value;
+    if (node.gpu.name != gpu) continue;
+    const bool better = best_gpus >= replica_gpus ? node.gpus >= replica_gpus && node.gpus < best_gpus
+                                                  : node.gpus > best_gpus;
+    if (!best.empty() && !better) continue;
+    best = name;
+    best_gpus = node.gpus;
   }
+  if (!best.empty()) return best;
   throw InputError("no_node", fmt::format("no node of the catalogue holds the GPU \"{}\"", gpu),
                    "--node NODE", fmt::format("known nodes: {}", fmt::join(names, ", ")));
 }
@@ -37,16 +51,25 @@ std::string fabric_of_node(const hardware::Node& node, const config::Catalogue& 
   return names.empty() ? "" : names.front();
 }
 
-Node cluster_node(const EstimateRequest& request, const config::Catalogue& catalogue) {
-  const std::string name = request.node.empty() ? node_of_gpu(request.gpu, catalogue) : request.node;
-  hardware::Cluster cluster;
-  cluster.node = hardware::load_node(name, catalogue).value;
-  if (!request.gpu.empty() && cluster.node.gpu.name != request.gpu) {
-    throw InputError(
-        "contradiction",
-        fmt::format("--node {} holds the GPU {}, not {}", name, cluster.node.gpu.name, request.gpu),
-        "only one of --gpu and --node");
+// The node type that is asked for, or that of the GPU, with its name in the catalogue.
+std::pair<std::string, hardware::Node> choose_node(const EstimateRequest& request,
+                                                   const config::Catalogue& catalogue) {
+  const std::string name = request.node.empty()
+                               ? node_of_gpu(request.gpu, request.tp * request.dp_attention, catalogue)
+                               : request.node;
+  const hardware::Node node = hardware::load_node(name, catalogue).value;
+  if (!request.gpu.empty() && node.gpu.name != request.gpu) {
+    throw InputError("contradiction",
+                     fmt::format("--node {} holds the GPU {}, not {}", name, node.gpu.name, request.gpu),
+                     "only one of --gpu and --node");
   }
+  return {name, node};
+}
+
+Node cluster_node(const EstimateRequest& request, const std::string& name, const hardware::Node& box,
+                  const config::Catalogue& catalogue) {
+  hardware::Cluster cluster;
+  cluster.node = box;
   const std::int64_t needed = request.replicas * request.tp * request.dp_attention;
   cluster.nodes = (needed + cluster.node.gpus - 1) / cluster.node.gpus;
   Node node = Node::object();
@@ -80,7 +103,19 @@ Node workload_node(const EstimateRequest& request) {
   return workload;
 }
 
-Node deployment_node(const EstimateRequest& request, std::string_view published_weights) {
+// The engine that is asked for, else vLLM with its scheduler defaults for the GPU.
+std::string engine_for(const EstimateRequest& request, const hardware::Gpu& gpu,
+                       const config::Catalogue& catalogue) {
+  if (!request.engine.empty()) return request.engine;
+  const std::string usual = "vllm";
+  const auto engine = config::load_entry<cost::EngineProfile>(usual, catalogue).value;
+  const cost::SchedulerDefaults& defaults = engine.scheduler;
+  const bool fits = cost::made_for(defaults, gpu.name, gpu.hbm.usable_capacity.value);
+  return fits || !defaults.otherwise ? usual : *defaults.otherwise;
+}
+
+Node deployment_node(const EstimateRequest& request, std::string_view published_weights,
+                     const std::string& engine) {
   Node pool = Node::object();
   pool.set("replicas", Node::of(request.replicas));
   pool.set("tp", Node::of(request.tp));
@@ -92,7 +127,7 @@ Node deployment_node(const EstimateRequest& request, std::string_view published_
   formats.set("weights", text(request.weights.empty() ? published_weights : request.weights));
   formats.set("kv", text(request.kv));
   Node deployment = Node::object();
-  deployment.set("engine", text(request.engine));
+  deployment.set("engine", text(engine));
   deployment.set("pools", std::move(pools));
   deployment.set("formats", std::move(formats));
   return deployment;
@@ -144,9 +179,11 @@ std::string estimate_scenario(const EstimateRequest& request, const config::Cata
   scenario.set("description",
                text(fmt::format("{} clients in a closed loop, {} tokens in and {} out", request.concurrency,
                                 request.input_tokens, request.output_tokens)));
-  scenario.set("cluster", cluster_node(request, catalogue));
+  const auto [node_name, node] = choose_node(request, catalogue);
+  scenario.set("cluster", cluster_node(request, node_name, node, catalogue));
   scenario.set("model", text(request.model));
-  scenario.set("deployment", deployment_node(request, published_weights(request.model, catalogue)));
+  scenario.set("deployment", deployment_node(request, published_weights(request.model, catalogue),
+                                             engine_for(request, node.gpu, catalogue)));
   scenario.set("workload", workload_node(request));
   scenario.set("routing", std::move(routing));
   if (!slo.items.empty()) scenario.set("slo", std::move(slo));

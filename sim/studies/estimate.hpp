@@ -14,7 +14,7 @@ struct EstimateRequest {
   std::string model;
   std::string gpu;  // or `node`
   std::string node;
-  std::string engine = "vllm";
+  std::string engine;  // empty: vLLM, with the scheduler defaults that it has on this GPU
   std::int64_t tp = 1;
   std::int64_t ep = 1;
   std::int64_t dp_attention = 1;
@@ -30,8 +30,8 @@ struct EstimateRequest {
   std::vector<std::string> slo;
 };
 
-// The text of the scenario: a closed loop of `concurrency` clients on the node type of the GPU (the first by
-// name of those with that GPU) with as many nodes as the replicas need, and a fabric that fits the NICs where
+// The text of the scenario: a closed loop of `concurrency` clients on the node type of the GPU (the
+// smallest that holds a replica, else the largest) with as many nodes as the replicas need, and a fabric that fits the NICs where
 // there are several domains. The text still has to pass the scenario's own checks. Throws config::InputError
 // for a GPU, node or number that cannot be.
 [[nodiscard]] std::string estimate_scenario(const EstimateRequest& request,

@@ -42,6 +42,19 @@ TEST_CASE("576 GB for one GB200 is refused") {
   CHECK(has(usable, "576 GB is not per GPU"));
 }
 
+TEST_CASE("links that carry both directions, or an impossible clock, are refused") {
+  std::string text = shipped_text("hw_configs/gpus", "h100-sxm");
+  text = replaced(text, "\"25 GB/s\"", "\"50 GB/s\"");
+  const std::string doubled = errors_of<Gpu>(replaced(text, "\"450 GB/s\"", "\"900 GB/s\""));
+  CHECK(lines(doubled) == 1);
+  CHECK(
+      has(doubled,
+          "/scale_up/bandwidth_per_link/value: the scale-up links of h100-sxm carry 450 GB/s per direction"));
+  CHECK(has(doubled, "sum of both directions"));
+  CHECK(has(gpu_errors("h100-sxm", "\"boost_clock\": {\"value\": \"1", "\"boost_clock\": {\"value\": \"0"),
+            "multiprocessors at 0"));
+}
+
 TEST_CASE("a GPU with another name may be anything possible") {
   std::string text = shipped_text("hw_configs/gpus", "h100-sxm");
   text = replaced(text, "\"name\": \"h100-sxm\"", "\"name\": \"h100-what-if\"");
@@ -87,7 +100,7 @@ TEST_CASE("peaks that no clock could give are refused") {
   std::string text = replaced(shipped_text("hw_configs/gpus", "h100-sxm"), "h100-sxm", "my-gpu");
   const std::string errors = errors_of<Gpu>(replaced(text, "\"989.4 TFLOP/s\"", "\"9.894 PFLOP/s\""));
   CHECK(has(errors,
-            "132 multiprocessors at 1.98 GHz do at most 1070.53 TFLOP/s in dense bf16, not 9894 TFLOP/s ["));
+            "132 multiprocessors at 1.83 GHz do at most 989.43 TFLOP/s in dense bf16, not 9894 TFLOP/s ["));
   CHECK(has(errors_of<Gpu>(replaced(text, "\"fp8\": {\"value\": \"1978.9 TFLOP/s\"",
                                     "\"fp8\": {\"value\": \"500 TFLOP/s\"")),
             "the fp8 peak (500 TFLOP/s) is below the bf16 peak (989.4 TFLOP/s)"));

@@ -2,25 +2,10 @@
 
 #include <string>
 
-#include "sim/config/document.hpp"
 #include "tests/support/catch.hpp"
 
 namespace moesim::llm {
 namespace {
-
-Formats read(std::string text) {
-  const config::Catalogue catalogue({MOESIM_SOURCE_DIR});
-  return config::read_document<Formats>(config::parse_text(std::move(text), "test.json"), catalogue).value;
-}
-
-std::string error_pointer(std::string text) {
-  try {
-    (void)read(std::move(text));
-  } catch (const config::InputError& error) {
-    return error.diagnostics().errors().at(0).pointer;
-  }
-  return "no error";
-}
 
 TEST_CASE("storage per element includes the block scales") {
   using enum NumberFormat;
@@ -69,21 +54,26 @@ TEST_CASE("products run in the wider format of the two") {
   CHECK(compute_format(fp32, bf16) == fp32);
 }
 
-TEST_CASE("formats read from JSON, with the activations following the weights") {
-  CHECK(read("{}") == Formats{});
-  CHECK(read(R"({"weights": "fp8_block"})").linear_activations() == NumberFormat::fp8_block);
-  CHECK(read(R"({"weights": "int4"})").linear_activations() == NumberFormat::bf16);
-  CHECK(read(R"({"weights": "mxfp4", "activations": "fp8"})").linear_activations() == NumberFormat::fp8);
-  CHECK(read(R"({"kv": "fp8"})").kv == NumberFormat::fp8);
+TEST_CASE("activations follow the weights") {
+  using enum NumberFormat;
+  CHECK(Formats{}.linear_activations() == bf16);
+  CHECK(Formats{fp8_block, {}, bf16}.linear_activations() == fp8_block);
+  CHECK(Formats{int4, {}, bf16}.linear_activations() == bf16);
+  CHECK(Formats{mxfp4, fp8, bf16}.linear_activations() == fp8);
 }
 
-TEST_CASE("combinations that no kernel has are refused") {
-  CHECK(error_pointer(R"({"weights": "bf16", "activations": "fp8"})") == "/activations");
-  CHECK(error_pointer(R"({"weights": "int4", "activations": "int4"})") == "/activations");
-  CHECK(error_pointer(R"({"weights": "int8", "activations": "fp8"})") == "/activations");
-  CHECK(error_pointer(R"({"weights": "fp32", "activations": "bf16"})") == "/activations");
-  CHECK(error_pointer(R"({"kv": "mxfp4"})") == "/kv");
-  CHECK(error_pointer(R"({"weights": "fp9"})") == "/weights");
+TEST_CASE("combinations that no kernel has are problems of their field") {
+  using enum NumberFormat;
+  const auto field = [](const Formats& formats) {
+    const auto problems = format_problems(formats);
+    return problems.empty() ? std::string() : std::string(problems.front().field);
+  };
+  CHECK(field({mxfp4, fp8, fp8}).empty());
+  CHECK(field({bf16, fp8, bf16}) == "activations");
+  CHECK(field({int4, int4, bf16}) == "activations");
+  CHECK(field({int8, fp8, bf16}) == "activations");
+  CHECK(field({fp32, bf16, bf16}) == "activations");
+  CHECK(field({bf16, {}, mxfp4}) == "kv");
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "sim/studies/templates.hpp"
 #include "sim/studies/validate.hpp"
 #include "tests/support/catch.hpp"
+#include "tests/support/scenarios.hpp"
 #include "tests/unit/io/temporary_folder.hpp"
 
 namespace moesim::studies {
@@ -118,6 +119,45 @@ TEST_CASE("templates are sound, have comments and run") {
     CHECK(report.results.events > 0);
     for (const auto& check : report.results.checks) CHECK(check.held);
   }
+}
+
+TEST_CASE("an estimate takes the smallest node that holds a replica, and the engine's defaults for its GPU") {
+  const auto text_at = [](const EstimateRequest& request, std::string_view pointer) {
+    const config::Document document = config::parse_text(estimate_scenario(request, catalogue()), "estimate");
+    return config::resolve_pointer(document.root, pointer)->text;
+  };
+  EstimateRequest request;
+  request.model = "llama-3.1-8b";
+  request.gpu = "rtx-4090";
+  CHECK(text_at(request, "/cluster/node") == "rtx-4090-pcie-2");
+  request.tp = 4;
+  CHECK(text_at(request, "/cluster/node") == "rtx-4090-pcie-8");
+  CHECK(text_at(request, "/deployment/engine") == "vllm-small-gpu");
+  request.gpu = "a100-sxm-80g";
+  CHECK(text_at(request, "/deployment/engine") == "vllm-small-gpu");
+  request.gpu = "h100-sxm";
+  CHECK(text_at(request, "/deployment/engine") == "vllm");
+  request.engine = "vllm-small-gpu";
+  CHECK(text_at(request, "/deployment/engine") == "vllm-small-gpu");
+}
+
+TEST_CASE("formats that are not given follow the model and the GPU") {
+  const auto formats_with = [](const std::vector<std::string>& changes) {
+    auto prepared = prepare_text(std::string(test::kMoeScenario), "x", catalogue(), test::sets(changes));
+    return prepared.loaded.value.formats();
+  };
+  std::string text(test::kMoeScenario);
+  const std::string given = R"(,
+                 "formats": {"weights": "fp8_block"})";
+  text.erase(text.find(given), given.size());
+  const auto published = prepare_text(text, "x", catalogue(), {}).loaded.value.formats();
+  CHECK(published.weights == llm::NumberFormat::fp8_block);
+  CHECK(published.linear_activations() == llm::NumberFormat::fp8_block);
+  CHECK(formats_with({"deployment.formats.weights=bf16"}).linear_activations() == llm::NumberFormat::bf16);
+  // The A100 multiplies no fp8: its kernels widen the weights.
+  const auto widened = formats_with({"cluster.node=hgx-a100-8"});
+  CHECK(widened.weights == llm::NumberFormat::fp8_block);
+  CHECK(widened.linear_activations() == llm::NumberFormat::bf16);
 }
 
 TEST_CASE("an estimate becomes a scenario with as many nodes as it needs") {
