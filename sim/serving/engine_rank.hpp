@@ -103,6 +103,8 @@ class EngineRank {
   void schedule_waiting();
   [[nodiscard]] bool grow(Sequence& sequence, std::int64_t tokens);
   void preempt_last();
+  // Whether a waiting sequence of `whole` tokens may be computed in more than one step.
+  [[nodiscard]] bool may_cut(std::int64_t whole) const;
   [[nodiscard]] bool prefill_possible() const;
 
   RankRules rules_;

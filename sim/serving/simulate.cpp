@@ -150,9 +150,10 @@ class Server {
                          member.capacity_tokens);
     }
     const std::int64_t budget = effective_limits(*scenario_).max_num_batched_tokens;
-    if (!scenario_->deployment.engine.scheduler.chunked_prefill && tokens > budget) {
-      return fmt::format("{} tokens pass the budget of {} tokens a step, and prompts are not cut", tokens,
-                         budget);
+    if (!scenario_->deployment.engine.scheduler.chunked_prefill && request.input_tokens > budget) {
+      return fmt::format(
+          "a prompt of {} tokens passes the budget of {} tokens a step, and prompts are not cut",
+          request.input_tokens, budget);
     }
     return "";
   }

@@ -160,3 +160,17 @@ TEST_CASE("rules are judged, and goodput counts requests that meet them") {
   CHECK(results.goodput_per_s == 0);
   CHECK(results.expect[0].held);
 }
+
+TEST_CASE("without chunked prefill only the prompt has to fit in the budget of a step") {
+  const std::vector<std::string> changes = {
+      "deployment.engine.scheduler.chunked_prefill=false", "deployment.scheduler.max_num_batched_tokens=1000",
+      "workload.lengths.output={\"distribution\":\"fixed\",\"tokens\":50}"};
+  for (const auto& [prompt, served] : {std::pair{1000, 24}, std::pair{1001, 0}}) {
+    std::vector<std::string> all = changes;
+    all.push_back("workload.lengths.input={\"distribution\":\"fixed\",\"tokens\":" + std::to_string(prompt) +
+                  "}");
+    const auto results = run(scenario(test::kSmallScenario, all));
+    CHECK(results.served == served);
+    CHECK(results.refused == 24 - served);
+  }
+}
