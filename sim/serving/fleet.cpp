@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "models/hardware/topology.hpp"
+#include "sim/core/check.hpp"
 #include "sim/serving/memory.hpp"
 
 namespace moesim::serving {
@@ -113,23 +114,28 @@ Fleet::Fleet(const Scenario& scenario, const std::vector<MemoryBudget>& budgets,
   }
 }
 
-std::size_t Fleet::choose() {
-  if (balancer_ == Balancer::round_robin) {
-    const std::size_t chosen = next_;
-    next_ = (next_ + 1) % members_.size();
-    return chosen;
-  }
-  // Ties go round, as in vLLM's balancer over DP engines.
-  std::size_t best = next_;
+std::int64_t Fleet::capacity_tokens() const {
+  std::int64_t most = 0;
+  for (const FleetMember& member : members_) most = std::max(most, member.capacity_tokens);
+  return most;
+}
+
+// Ties and turns go round, as in vLLM's balancer over DP engines.
+std::size_t Fleet::choose(std::int64_t tokens) {
+  std::size_t best = members_.size();
   std::int64_t least = INT64_MAX;
   for (std::size_t i = 0; i < members_.size(); ++i) {
-    const std::size_t member = (next_ + i) % members_.size();
-    const std::int64_t load = 4 * members_[member].replica.waiting() + members_[member].replica.running();
+    const std::size_t index = (next_ + i) % members_.size();
+    const FleetMember& member = members_[index];
+    if (tokens > member.capacity_tokens) continue;
+    const std::int64_t load =
+        balancer_ == Balancer::round_robin ? 0 : 4 * member.replica.waiting() + member.replica.running();
     if (load < least) {
       least = load;
-      best = member;
+      best = index;
     }
   }
+  core::check(best < members_.size(), "a request is sent to replicas that cannot hold it");
   next_ = (best + 1) % members_.size();
   return best;
 }

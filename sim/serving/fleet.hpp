@@ -24,8 +24,10 @@ class Fleet {
   // Throws InfeasibleError when a model does not fit.
   Fleet(const Scenario& scenario, const std::vector<MemoryBudget>& budgets, execution::StepOptions options);
 
-  // The replica that takes the next request.
-  [[nodiscard]] std::size_t choose();
+  // The replica that takes the next request, one of those that can hold its `tokens`; some replica must.
+  [[nodiscard]] std::size_t choose(std::int64_t tokens);
+  // Most tokens that a sequence can have on any replica.
+  [[nodiscard]] std::int64_t capacity_tokens() const;
   [[nodiscard]] std::vector<FleetMember>& members() { return members_; }
   [[nodiscard]] const std::vector<FleetMember>& members() const { return members_; }
   [[nodiscard]] std::int64_t gpus() const { return gpus_; }

@@ -138,16 +138,16 @@ class Server {
     return row;
   }
 
-  // Why a request can never be served by this member, or "".
-  [[nodiscard]] std::string refusal(const Request& request, const FleetMember& member) const {
+  // Why no replica can ever serve a request, or "".
+  [[nodiscard]] std::string refusal(const Request& request) const {
     const std::int64_t tokens = request.input_tokens + request.output_tokens;
     if (tokens > scenario_->model.max_context_tokens) {
       return fmt::format("{} tokens pass the model's context of {}", tokens,
                          scenario_->model.max_context_tokens);
     }
-    if (tokens > member.capacity_tokens) {
+    if (tokens > fleet_.capacity_tokens()) {
       return fmt::format("{} tokens pass the {} that the KV blocks of a rank hold", tokens,
-                         member.capacity_tokens);
+                         fleet_.capacity_tokens());
     }
     const std::int64_t budget = effective_limits(*scenario_).max_num_batched_tokens;
     if (!scenario_->deployment.engine.scheduler.chunked_prefill && request.input_tokens > budget) {
@@ -169,15 +169,15 @@ class Server {
     RequestRow& row = row_of(request);
     if (!request.warmup) recorder_.open_window();
     recorder_.count_arrival();
-    const std::size_t chosen = fleet_.choose();
-    FleetMember& member = fleet_.members()[chosen];
-    row.reason = refusal(request, member);
+    row.reason = refusal(request);
     if (!row.reason.empty()) {
       row.status = RequestStatus::refused;
       ++finished_;
       release(request, sim_.now());
       return;
     }
+    const std::size_t chosen = fleet_.choose(request.input_tokens + request.output_tokens);
+    FleetMember& member = fleet_.members()[chosen];
     row.replica = static_cast<std::int64_t>(chosen);
     const Sequence sequence{request.id, request.input_tokens, request.output_tokens, 0, 0, 0, 0};
     row.dp_rank = member.replica.enqueue(sequence);

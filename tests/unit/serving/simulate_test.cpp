@@ -143,6 +143,28 @@ TEST_CASE("replicas behind a balancer share the load") {
   }
 }
 
+TEST_CASE("a request goes to a replica that can hold it, and is refused only if none can") {
+  const std::vector<std::string> pools = {"deployment.pools={\"narrow\":{\"tp\":1},\"wide\":{\"tp\":2}}",
+                                          "memory.utilization=0.3", "workload.stop.requests=8"};
+  const serving::Scenario probe = scenario(test::kSmallScenario, pools);
+  const auto budgets = serving::memory_budgets(probe);
+  const auto capacity = [&](std::size_t pool) {
+    return budgets[pool].kv_blocks * budgets[pool].kv_block_tokens;
+  };
+  REQUIRE(capacity(0) > 0);
+  REQUIRE(capacity(0) + 100 < std::min(capacity(1), probe.model.max_context_tokens));
+  for (const char* balancer : {"round-robin", "least-loaded"}) {
+    std::vector<std::string> changes = pools;
+    changes.push_back(std::string("deployment.balancer=") + balancer);
+    changes.push_back("workload.lengths.output={\"distribution\":\"fixed\",\"tokens\":10}");
+    changes.push_back(
+        "workload.lengths.input={\"distribution\":\"fixed\",\"tokens\":" + std::to_string(capacity(0)) + "}");
+    const auto results = run(scenario(test::kSmallScenario, changes));
+    CHECK(results.served == 8);
+    for (const auto& row : results.requests) CHECK(row.replica == 1);
+  }
+}
+
 TEST_CASE("warm-up requests are served but not measured") {
   const auto results = run(scenario(test::kSmallScenario, {"workload.warmup={\"requests\":8}"}));
   CHECK(results.served == 24);
