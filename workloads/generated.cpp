@@ -45,7 +45,7 @@ std::optional<Request> OpenLoopSource::next() {
   return make_request(id, *arrival, lengths_.measured(id), verdict == Window::Verdict::warmup);
 }
 
-std::vector<Request> OpenLoopSource::on_finished(const Request&, core::Time) { return {}; }
+std::vector<Request> OpenLoopSource::on_finished(const Request&, core::Time, Ending) { return {}; }
 
 ClosedLoopSource::ClosedLoopSource(const Workload& workload, std::uint64_t seed)
     : lengths_(lengths_of(workload), seed) {
@@ -96,15 +96,17 @@ std::vector<Request> ClosedLoopSource::start_measured(core::Time now) {
   return burst;
 }
 
-std::vector<Request> ClosedLoopSource::on_finished(const Request& request, core::Time now) {
+std::vector<Request> ClosedLoopSource::on_finished(const Request& request, core::Time now, Ending ending) {
+  const core::Duration pause =
+      ending == Ending::refused ? std::max(think_time_, kRefusalBackOff) : think_time_;
   if (request.warmup) {
     ++warmup_ended_;
     core::check(warmup_ended_ <= warmup_sent_, "more warm-up requests ended than were sent");
     if (warmup_ended_ == warmup_) return start_measured(now);
     if (warmup_sent_ == warmup_) return {};
-    return {send_warmup(later(now, think_time_))};
+    return {send_warmup(later(now, pause))};
   }
-  std::optional<Request> next_request = send_measured(later(now, think_time_));
+  std::optional<Request> next_request = send_measured(later(now, pause));
   if (!next_request) return {};
   return {std::move(*next_request)};
 }

@@ -51,7 +51,7 @@ std::optional<Request> ReplaySource::next() {
   return request;
 }
 
-std::vector<Request> ReplaySource::on_finished(const Request& request, core::Time now) {
+std::vector<Request> ReplaySource::on_finished(const Request& request, core::Time now, Ending) {
   auto node = in_flight_.extract(request.id);
   if (node.empty()) return {};
   Session& session = node.mapped();

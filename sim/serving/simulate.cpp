@@ -173,7 +173,8 @@ class Server {
     if (!row.reason.empty()) {
       row.status = RequestStatus::refused;
       ++finished_;
-      release(request, sim_.now());
+      // The client learns of it as late as of any answer.
+      release(request, sim_.now() + scenario_->deployment.engine.host.http.value, workloads::Ending::refused);
       return;
     }
     const std::size_t chosen = fleet_.choose(request.input_tokens + request.output_tokens);
@@ -187,8 +188,8 @@ class Server {
   }
 
   // Tells the source that a request left, and sends what that releases.
-  void release(const Request& request, Time at) {
-    for (const Request& released : source_->on_finished(request, at)) send(released);
+  void release(const Request& request, Time at, workloads::Ending ending) {
+    for (const Request& released : source_->on_finished(request, at, ending)) send(released);
     pull();
   }
 
@@ -271,7 +272,7 @@ class Server {
     ++finished_;
     recorder_.count_finish();
     if (!row.warmup) recorder_.close_window();
-    release(requests_[id], delivered);
+    release(requests_[id], delivered, workloads::Ending::served);
   }
 
   Results finish(RunEnd how) {

@@ -108,6 +108,15 @@ TEST_CASE("requests that can never be served are refused with a reason") {
   CHECK(results.requests[0].reason.find("context") != std::string::npos);
 }
 
+TEST_CASE("refused clients of a closed loop do not stop the clock") {
+  const auto results =
+      run(scenario(test::kSmallScenario,
+                   {"workload.lengths.input={\"distribution\":\"fixed\",\"tokens\":200000}",
+                    "workload.stop={\"duration\":\"10 s\"}", "deployment.engine.host.http.value=0 s"}));
+  CHECK(results.end == serving::RunEnd::complete);
+  CHECK(results.refused == 4 * 10);  // four clients, one request a second
+}
+
 TEST_CASE("KV pressure preempts and everything is still served") {
   const auto results = run(scenario(test::kSmallScenario,
                                     {"memory.utilization=0.2895", "workload.arrival.clients=24",

@@ -47,7 +47,7 @@ Served serve(RequestSource& source) {
     ends.pop();
     const Request ended = served.requests[index];
     if (ended.warmup) served.warmup_end = std::max(served.warmup_end, now);
-    for (Request& released : source.on_finished(ended, now)) {
+    for (Request& released : source.on_finished(ended, now, Ending::served)) {
       CHECK(released.arrival >= now);
       start(std::move(released));
     }
@@ -148,7 +148,8 @@ TEST_CASE("a request that is refused at once does not cost a closed loop a clien
     std::vector<Request> waiting;
     const auto first = source->next();
     REQUIRE(first);
-    for (Request& r : source->on_finished(*first, core::Time{})) waiting.push_back(std::move(r));
+    for (Request& r : source->on_finished(*first, core::Time{}, Ending::served))
+      waiting.push_back(std::move(r));
     while (auto request = source->next()) waiting.push_back(std::move(*request));
     CHECK(waiting.size() == 4);
   }
@@ -183,4 +184,25 @@ TEST_CASE("a source that ended stays ended") {
   CHECK(source->next());
   CHECK_FALSE(source->next());
   CHECK_FALSE(source->next());
+}
+
+TEST_CASE("a refused client of a closed loop waits its think time, and at least a second") {
+  for (const auto& [think, seconds] : {std::pair{"0 s", 1}, std::pair{"500 ms", 1}, std::pair{"3 s", 3}}) {
+    const auto source =
+        make_source(read_workload(closed(std::string(R"("clients": 1, "think_time": ")") + think + "\"",
+                                         R"("stop": {"duration": "20 s"}, "warmup": {"requests": 2})")),
+                    1, {});
+    const auto warmup = source->next();
+    REQUIRE(warmup);
+    const auto second = source->on_finished(*warmup, core::Time{kSecond}, Ending::refused);
+    REQUIRE(second.size() == 1);
+    CHECK(second[0].warmup);
+    CHECK(second[0].arrival == core::Time{kSecond + seconds * kSecond});
+    const auto burst = source->on_finished(second[0], core::Time{5 * kSecond}, Ending::refused);
+    REQUIRE(burst.size() == 1);
+    CHECK(burst[0].arrival == core::Time{5 * kSecond});
+    const auto next = source->on_finished(burst[0], core::Time{5 * kSecond}, Ending::refused);
+    REQUIRE(next.size() == 1);
+    CHECK(next[0].arrival == core::Time{(5 + seconds) * kSecond});
+  }
 }

@@ -99,18 +99,18 @@ TEST_CASE("calls of a session are released by the end of the one before plus too
   CHECK(flat->arrival.ps == kSecond / 2);
   CHECK(source->next()->session == 1);
   CHECK_FALSE(source->next());
-  CHECK(source->on_finished(*flat, core::Time{kSecond}).empty());
-  const auto second = source->on_finished(*first, core::Time{3 * kSecond});
+  CHECK(source->on_finished(*flat, core::Time{kSecond}, Ending::served).empty());
+  const auto second = source->on_finished(*first, core::Time{3 * kSecond}, Ending::served);
   REQUIRE(second.size() == 1);
   CHECK(second[0].id == 3);
   CHECK(second[0].session == 0);
   CHECK(second[0].input_tokens == 2);
   CHECK(second[0].arrival.ps == 3 * kSecond + kSecond / 2);  // tool time is not scaled
-  const auto third = source->on_finished(second[0], core::Time{9 * kSecond});
+  const auto third = source->on_finished(second[0], core::Time{9 * kSecond}, Ending::served);
   REQUIRE(third.size() == 1);
   CHECK(third[0].arrival.ps == 9 * kSecond);
   CHECK(third[0].input_tokens == 3);
-  CHECK(source->on_finished(third[0], core::Time{10 * kSecond}).empty());
+  CHECK(source->on_finished(third[0], core::Time{10 * kSecond}, Ending::served).empty());
 }
 
 TEST_CASE("stop cuts sessions too") {
@@ -120,9 +120,9 @@ TEST_CASE("stop cuts sessions too") {
       R"({"session_id": "a", "arrival_time_ns": 0, "sub_requests": [{"input_toks": 1, "output_toks": 9, "tool_duration_ns": 1}, {"input_toks": 2, "output_toks": 9}]})"
       "\n");
   const auto by_count = replay(folder, R"(, "stop": {"requests": 1})");
-  CHECK(by_count->on_finished(*by_count->next(), core::Time{kSecond}).empty());
+  CHECK(by_count->on_finished(*by_count->next(), core::Time{kSecond}, Ending::served).empty());
   const auto by_time = replay(folder, R"(, "stop": {"duration": "1 s"})");
-  CHECK(by_time->on_finished(*by_time->next(), core::Time{kSecond}).empty());
+  CHECK(by_time->on_finished(*by_time->next(), core::Time{kSecond}, Ending::served).empty());
 }
 
 TEST_CASE("ties are spread inside their tick and depend on the seed only") {
