@@ -1,6 +1,7 @@
 #include "workloads/generated.hpp"
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "sim/core/check.hpp"
@@ -8,6 +9,8 @@
 
 namespace moesim::workloads {
 namespace {
+
+constexpr std::string_view kThinkTime = "/workload/arrival/think_time";
 
 const Lengths& lengths_of(const Workload& workload) {
   core::check(workload.lengths.has_value() && workload.arrival.has_value(),
@@ -104,9 +107,9 @@ std::vector<Request> ClosedLoopSource::on_finished(const Request& request, core:
     core::check(warmup_ended_ <= warmup_sent_, "more warm-up requests ended than were sent");
     if (warmup_ended_ == warmup_) return start_measured(now);
     if (warmup_sent_ == warmup_) return {};
-    return {send_warmup(later(now, pause))};
+    return {send_warmup(later(now, pause, kThinkTime))};
   }
-  std::optional<Request> next_request = send_measured(later(now, pause));
+  std::optional<Request> next_request = send_measured(later(now, pause, kThinkTime));
   if (!next_request) return {};
   return {std::move(*next_request)};
 }

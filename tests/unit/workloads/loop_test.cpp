@@ -8,6 +8,7 @@ using namespace moesim;
 using namespace moesim::workloads;
 using moesim::workloads::testing::generate;
 using moesim::workloads::testing::kLengths;
+using moesim::workloads::testing::problem_of;
 using moesim::workloads::testing::read_workload;
 
 namespace {
@@ -205,4 +206,24 @@ TEST_CASE("a refused client of a closed loop waits its think time, and at least 
     REQUIRE(next.size() == 1);
     CHECK(next[0].arrival == core::Time{(5 + seconds) * kSecond});
   }
+}
+
+TEST_CASE("arrivals past the end of simulated time are told at what asks for them") {
+  const std::string rest = kLengths + R"(, "stop": {"requests": 10000}})";
+  const auto pointer_of = [&](const std::string& arrival) {
+    const auto problem = problem_of([&] { generate(R"({"arrival": )" + arrival + ", " + rest); });
+    CHECK(problem.code == "time_overflow");
+    return problem.pointer;
+  };
+  CHECK(pointer_of(R"({"process": "poisson", "rate": "1e-5/s"})") == "/workload/arrival/rate");
+  CHECK(pointer_of(R"({"process": "gamma", "rate": "1e-5/s", "cv": 2})") == "/workload/arrival/rate");
+  CHECK(pointer_of(R"({"process": "rate-curve", "points": [{"at": "1 s", "rate": "1e-5/s"}]})") ==
+        "/workload/arrival/points");
+  const auto source = make_source(
+      read_workload(closed(R"("clients": 1, "think_time": "100 d")", R"("stop": {"requests": 9})")), 1, {});
+  const auto first = source->next();
+  const auto second = source->on_finished(*first, core::Time{}, Ending::served);
+  const auto problem = problem_of(
+      [&] { static_cast<void>(source->on_finished(second[0], second[0].arrival, Ending::served)); });
+  CHECK(problem.pointer == "/workload/arrival/think_time");
 }
