@@ -96,10 +96,11 @@ std::vector<Definition> definitions() {
   add("expert_imbalance", "ratio",
       "Most loaded expert / mean, averaged over MoE layers, warm-up included; 0 without MoE", true,
       [](const Results& r) { return r.expert_imbalance; });
-  add("rank_imbalance", "ratio",
-      "Rows of the slowest expert shard / mean, averaged over rows of all steps, warm-up included; 0 without "
-      "MoE",
-      true, [](const Results& r) { return r.rank_imbalance; });
+  add("slowest_expert_shard", "ratio",
+      "Rows of the expert shard that takes longest (by priced time, not by rows) / mean rows of a shard, "
+      "over "
+      "all steps, warm-up included; below 1 if few rows that touch many experts take longest; 0 without MoE",
+      true, [](const Results& r) { return r.slowest_expert_shard; });
   add("gpus", "count", "GPUs of the deployment", true,
       [](const Results& r) { return static_cast<double>(r.gpus); });
   const auto optional = [&](std::string name, std::string sentence, std::optional<double> Results::*member) {
