@@ -62,10 +62,10 @@ std::vector<Definition> definitions() {
       [](const Results& r) { return r.goodput_per_s; });
   add("requests_per_s", "1/s", "Served requests per second", false,
       [](const Results& r) { return r.requests_per_s; });
-  add("input_tokens_per_s", "1/s", "Prompt tokens of served requests per second", false,
+  add("input_tokens_per_s", "1/s", "Prompt tokens of requests that got their first token, per second", false,
       [](const Results& r) { return r.input_tokens_per_s; });
-  add("output_tokens_per_s", "1/s", "Generated tokens per second", false,
-      [](const Results& r) { return r.output_tokens_per_s; });
+  add("output_tokens_per_s", "1/s", "Generated tokens per second, those of unfinished requests included",
+      false, [](const Results& r) { return r.output_tokens_per_s; });
   add("output_tokens_per_s_per_gpu", "1/s", "Generated tokens per second and GPU", false,
       [=](const Results& r) { return per_gpu(r.output_tokens_per_s, r); });
   add("total_tokens_per_s_per_gpu", "1/s", "Prompt and generated tokens per second and GPU", false,

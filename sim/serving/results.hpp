@@ -126,7 +126,8 @@ struct Results {
   std::int64_t tightest = 0;         // index into memory
 
   std::int64_t served = 0, refused = 0, unfinished = 0;  // measured requests only
-  std::int64_t input_tokens = 0, generated_tokens = 0;   // of served requests
+  // Of measured requests that got their first token, unfinished ones included.
+  std::int64_t input_tokens = 0, generated_tokens = 0;
   std::int64_t preemptions = 0;
   std::int64_t steps = 0;
   Quantiles ttft, tpot, e2e, queueing, inter_token_max;

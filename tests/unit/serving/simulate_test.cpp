@@ -141,6 +141,26 @@ TEST_CASE("a run that is cut short says so and its laws still hold") {
         serving::RunEnd::interrupted);
 }
 
+TEST_CASE("a partial run counts the tokens of unfinished requests in rates and cost") {
+  serving::RunOptions until;
+  until.until = core::Duration{400'000'000'000};
+  const auto results = run(scenario(test::kSmallScenario), until);
+  std::int64_t generated = 0, prompts = 0, of_served = 0;
+  for (const auto& row : results.requests) {
+    generated += row.generated_tokens;
+    if (row.generated_tokens > 0) prompts += row.input_tokens;
+    if (row.status == serving::RequestStatus::served) of_served += row.generated_tokens;
+  }
+  REQUIRE(results.unfinished > 0);
+  REQUIRE(generated > of_served);
+  CHECK(results.generated_tokens == generated);
+  CHECK(results.input_tokens == prompts);
+  const double seconds = (results.clock_end - results.clock_start).seconds();
+  CHECK(results.output_tokens_per_s == static_cast<double>(generated) / seconds);
+  REQUIRE(results.cost_usd_per_mtok_output);
+  CHECK(*results.cost_usd_per_mtok_output == *results.cost_usd / static_cast<double>(generated) * 1e6);
+}
+
 TEST_CASE("replicas behind a balancer share the load") {
   for (const char* balancer : {"round-robin", "least-loaded"}) {
     const auto results = run(scenario(
