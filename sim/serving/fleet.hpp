@@ -16,6 +16,7 @@ struct FleetMember {
   std::int64_t tp = 1;               // devices that hold each KV block
   std::int64_t block_bytes = 0;      // of one KV block on one device
   std::int64_t capacity_tokens = 0;  // most tokens a sequence can have
+  std::size_t first_group = 0;       // index of its first group in the fleet's list
 };
 
 class Fleet {
@@ -31,11 +32,25 @@ class Fleet {
   [[nodiscard]] std::vector<FleetMember>& members() { return members_; }
   [[nodiscard]] const std::vector<FleetMember>& members() const { return members_; }
   [[nodiscard]] std::int64_t gpus() const { return gpus_; }
+  // The groups of ranks of all members, in one list.
+  [[nodiscard]] std::size_t groups() const { return groups_.size(); }
+  [[nodiscard]] StepGroup& group(std::size_t index) {
+    return members_[groups_[index].member].replica.groups()[groups_[index].group];
+  }
+  [[nodiscard]] std::size_t group_index(std::size_t member, std::size_t group) const {
+    return members_[member].first_group + group;
+  }
 
  private:
+  struct GroupPlace {
+    std::size_t member = 0;
+    std::size_t group = 0;
+  };
+
   Balancer balancer_;
   std::vector<FleetMember> members_;
   std::size_t next_ = 0;
+  std::vector<GroupPlace> groups_;
   std::int64_t gpus_ = 0;
 };
 

@@ -22,9 +22,9 @@ using core::Time;
 using workloads::Request;
 
 enum class Event : std::uint8_t {
-  step_end,  // target: replica
+  step_end,  // target: group of ranks
   enqueue,   // target: slot of the request on its way
-  decide,    // target: replica
+  decide,    // target: group of ranks
 };
 
 // One run. The event loop and the state it changes.
@@ -37,10 +37,10 @@ class Server {
         fleet_(scenario, budgets_, options.step),
         source_(workloads::make_source(scenario.workload, static_cast<std::uint64_t>(scenario.seed),
                                        {options.scenario_dir, options.data_dir})),
-        recorder_(static_cast<std::int64_t>(fleet_.members().size())),
+        recorder_(static_cast<std::int64_t>(fleet_.groups())),
         sim_(core::SimulationLimits{options.max_events, core::kEventSequences}),
-        deciding_(fleet_.members().size(), false),
-        step_ended_(fleet_.members().size(), Time{-1}) {}
+        deciding_(fleet_.groups(), false),
+        step_ended_(fleet_.groups(), Time{-1}) {}
 
   Results run() {
     pull();
@@ -181,10 +181,11 @@ class Server {
     FleetMember& member = fleet_.members()[chosen];
     row.replica = static_cast<std::int64_t>(chosen);
     const Sequence sequence{request.id, request.input_tokens, request.output_tokens, 0, 0, 0, 0};
-    row.dp_rank = member.replica.enqueue(sequence);
+    const Replica::Binding bound = member.replica.enqueue(sequence);
+    row.dp_rank = bound.dp_rank;
     engine_times_[static_cast<std::size_t>(request.id)] = {sim_.now(), sim_.now(), Duration{}};
     ++state_.waiting;
-    wake(chosen);
+    wake(fleet_.group_index(chosen, bound.group));
   }
 
   // Tells the source that a request left, and sends what that releases.
@@ -194,7 +195,7 @@ class Server {
   }
 
   void wake(std::size_t index) {
-    if (deciding_[index] || fleet_.members()[index].replica.busy()) return;
+    if (deciding_[index] || fleet_.group(index).busy()) return;
     deciding_[index] = true;
     sim_.schedule(sim_.now(), Phase::decision, Event::decide, static_cast<std::uint32_t>(index));
   }
@@ -202,11 +203,11 @@ class Server {
   void decide(std::size_t index) {
     record();
     deciding_[index] = false;
-    FleetMember& member = fleet_.members()[index];
+    StepGroup& group = fleet_.group(index);
     const std::int64_t epoch = sim_.now().ps / scenario_->routing.epoch.ps;
-    const bool started = member.replica.start_step(epoch, step_ended_[index] == sim_.now());
+    const bool started = group.start_step(epoch, step_ended_[index] == sim_.now());
     std::int64_t preempted = 0;
-    for (const EngineRank& rank : member.replica.ranks()) {
+    for (const EngineRank& rank : group.ranks()) {
       for (const std::int64_t id : rank.preempted()) ++rows_[static_cast<std::size_t>(id)].preemptions;
       for (const std::int64_t id : rank.admitted()) {
         RequestRow& row = rows_[static_cast<std::size_t>(id)];
@@ -217,14 +218,14 @@ class Server {
     recorder_.count_preemptions(preempted);
     update_state();
     if (!started) return;
-    ++state_.busy_replicas;
+    ++state_.busy_groups;
     ++steps_;
-    step_time_ += member.replica.step_time();
-    const std::int64_t tokens = member.replica.step_tokens();
-    const std::int64_t decodes = member.replica.step_decode_tokens();
+    step_time_ += group.step_time();
+    const std::int64_t tokens = group.step_tokens();
+    const std::int64_t decodes = group.step_decode_tokens();
     recorder_.count_step(tokens - decodes, decodes);
     routed_tokens_[routing::drifts(scenario_->routing.popularity) ? epoch : 0] += tokens;
-    sim_.schedule(sim_.now() + member.replica.step_time().total, Phase::completion, Event::step_end,
+    sim_.schedule(sim_.now() + group.step_time().total, Phase::completion, Event::step_end,
                   static_cast<std::uint32_t>(index));
   }
 
@@ -242,10 +243,9 @@ class Server {
 
   void end_step(std::size_t index) {
     record();
-    FleetMember& member = fleet_.members()[index];
     tokens_out_.clear();
-    member.replica.finish_step(tokens_out_);
-    --state_.busy_replicas;
+    fleet_.group(index).finish_step(tokens_out_);
+    --state_.busy_groups;
     step_ended_[index] = sim_.now();
     update_state();
     const Time delivered = sim_.now() + scenario_->deployment.engine.host.http.value;
@@ -317,7 +317,7 @@ class Server {
   core::Simulation<> sim_;
   SystemState state_;
   std::vector<bool> deciding_;
-  std::vector<Time> step_ended_;  // when the last step of each replica ended
+  std::vector<Time> step_ended_;  // when the last step of each group ended
   std::vector<Request> slots_;    // requests between client and engine
   std::vector<std::uint32_t> free_slots_;
   bool open_on_the_way_ = false;

@@ -122,9 +122,9 @@ void measure_rates(const Recorder& recorder, std::int64_t good, Results& results
 void measure_memory(const Fleet& fleet, Results& results) {
   for (const FleetMember& member : fleet.members()) {
     MemoryBudget& budget = results.memory[member.pool];
-    for (const EngineRank& rank : member.replica.ranks()) {
+    member.replica.for_each_rank([&](const EngineRank& rank) {
       budget.kv_peak_blocks = std::max(budget.kv_peak_blocks, rank.kv().peak());
-    }
+    });
     budget.kv_peak = {budget.kv_peak_blocks * member.block_bytes};
   }
   const auto free = [](const MemoryBudget& budget) { return budget.kv_budget - budget.kv_peak; };

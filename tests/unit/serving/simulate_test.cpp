@@ -45,6 +45,29 @@ TEST_CASE("an MoE model with DP attention is served and its experts are counted"
   CHECK(results.expert_imbalance > results.slowest_expert_shard);
 }
 
+// serving_engines 1.7: only MoE models step their data-parallel ranks together.
+TEST_CASE("data-parallel ranks of a dense model are as good as replicas") {
+  const std::vector<std::string> load = {"workload.arrival={\"process\":\"poisson\",\"rate\":\"8/s\"}",
+                                         "workload.stop.requests=100", "deployment.balancer=least-loaded"};
+  const auto with = [&](const std::string& pool) {
+    std::vector<std::string> changes = load;
+    changes.push_back("deployment.pools={\"main\":" + pool + "}");
+    return run(scenario(test::kSmallScenario, changes));
+  };
+  const auto ranks = with(R"({"tp":2,"dp_attention":4})");
+  const auto replicas = with(R"({"tp":2,"replicas":4})");
+  REQUIRE(ranks.requests.size() == replicas.requests.size());
+  for (std::size_t i = 0; i < ranks.requests.size(); ++i) {
+    CHECK(ranks.requests[i].dp_rank == replicas.requests[i].replica);
+    CHECK(ranks.requests[i].first_token == replicas.requests[i].first_token);
+    CHECK(ranks.requests[i].finished == replicas.requests[i].finished);
+  }
+  CHECK(ranks.gpus == 8);
+  CHECK(ranks.step_time.total == replicas.step_time.total);
+  CHECK(ranks.busy_fraction == replicas.busy_fraction);
+  CHECK(ranks.busy_fraction < 1.0);
+}
+
 TEST_CASE("memo, folding and a second run change nothing") {
   for (const std::string_view text : {test::kSmallScenario, test::kMoeScenario}) {
     const serving::Scenario s = scenario(text, {"workload.stop.requests=10"});
