@@ -20,6 +20,11 @@ void KvPool::give_back(std::int64_t count) {
   released_ += count;
 }
 
+void EngineRank::take_arrivals() {
+  waiting_.insert(waiting_.end(), arrived_.begin(), arrived_.end());
+  arrived_.clear();
+}
+
 // Takes the blocks that the sequence needs to hold its computed and `tokens` more.
 bool EngineRank::grow(Sequence& sequence, std::int64_t tokens) {
   const std::int64_t missing = blocks_for(sequence.computed + tokens) - sequence.blocks;

@@ -26,23 +26,39 @@ core::Duration StepGroup::host_time(std::int64_t sequences) const {
   return engine_->host.step_base.value + sequences * engine_->host.per_sequence.value;
 }
 
-bool StepGroup::start_step(std::int64_t epoch, bool back_to_back) {
-  core::check(!busy_, "ranks start a step while one is running");
-  std::int64_t most_sequences = 0;
-  bool decodes_only = true;
+StepGroup::Choice StepGroup::choose() {
+  Choice choice;
   for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
     const std::int64_t sequences = ranks_[rank].schedule(model_->batch_rule(), batches_[rank]);
-    most_sequences = std::max(most_sequences, sequences);
-    if (sequences > 0) decodes_only = decodes_only && ranks_[rank].decodes_only();
+    choice.most_sequences = std::max(choice.most_sequences, sequences);
+    if (sequences > 0) choice.decodes_only = choice.decodes_only && ranks_[rank].decodes_only();
   }
-  if (most_sequences == 0) return false;
+  return choice;
+}
+
+void StepGroup::take_arrivals() {
+  for (EngineRank& rank : ranks_) rank.take_arrivals();
+}
+
+bool StepGroup::start_step(std::int64_t epoch, bool back_to_back) {
+  core::check(!busy_, "ranks start a step while one is running");
+  bool prepared = engine_->host.async && back_to_back;
+  if (!prepared) take_arrivals();
+  Choice choice = choose();
+  take_arrivals();
+  if (prepared && choice.most_sequences == 0) {
+    // There was nothing to prepare: the engine looks again when the step before has ended.
+    prepared = false;
+    choice = choose();
+  }
+  if (choice.most_sequences == 0) return false;
   for (llm::RankBatch& batch : batches_) {
     if (batch.tokens == 0) llm::add_chunk(batch, {1, 0, true}, model_->batch_rule());
   }
-  if (decodes_only) pad(batches_);
+  if (choice.decodes_only) pad(batches_);
   step_time_ = model_->price(batches_, epoch);
-  const core::Duration host = host_time(most_sequences);
-  const core::Duration hidden = engine_->host.async && back_to_back ? gpu_time_ : core::Duration{};
+  const core::Duration host = host_time(choice.most_sequences);
+  const core::Duration hidden = prepared ? gpu_time_ : core::Duration{};
   const core::Duration exposed = std::max(core::Duration{}, host - hidden);
   gpu_time_ = step_time_.total;
   step_time_.total += exposed;

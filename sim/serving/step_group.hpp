@@ -22,8 +22,8 @@ class StepGroup {
 
   void enqueue(std::size_t rank, const Sequence& sequence) { ranks_[rank].enqueue(sequence); }
   // Chooses and prices the next step; false if no rank has anything to run. Needs !busy(). With an async
-  // engine the host prepares a step while the GPU runs the one before, so its time hides behind that one if
-  // `back_to_back`.
+  // engine the host prepares a step while the GPU runs the one before, if they are `back_to_back`: its time
+  // hides behind that one, and sequences that arrived after that one started join only the step after this.
   [[nodiscard]] bool start_step(std::int64_t epoch, bool back_to_back);
   // Ends the running step.
   void finish_step(std::vector<TokenOut>& out);
@@ -36,6 +36,12 @@ class StepGroup {
   [[nodiscard]] std::int64_t step_decode_tokens() const;
 
  private:
+  struct Choice {
+    std::int64_t most_sequences = 0;  // of any rank
+    bool decodes_only = true;
+  };
+  [[nodiscard]] Choice choose();
+  void take_arrivals();
   void pad(std::vector<llm::RankBatch>& batches) const;
   [[nodiscard]] core::Duration host_time(std::int64_t sequences) const;
 

@@ -28,6 +28,7 @@ struct Step {
 Step run_step(EngineRank& rank) {
   llm::RankBatch batch;
   Step step;
+  rank.take_arrivals();
   step.sequences = rank.schedule(kRule, batch);
   step.tokens = rank.step_tokens();
   step.decodes = rank.step_decode_tokens();

@@ -5,6 +5,7 @@
 #include "sim/serving/memory.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/scenarios.hpp"
+#include "tests/unit/io/temporary_folder.hpp"
 
 using namespace moesim;
 
@@ -66,6 +67,31 @@ TEST_CASE("data-parallel ranks of a dense model are as good as replicas") {
   CHECK(ranks.step_time.total == replicas.step_time.total);
   CHECK(ranks.busy_fraction == replicas.busy_fraction);
   CHECK(ranks.busy_fraction < 1.0);
+}
+
+// serving_engines 1.6 and 6: with async scheduling step N+1 is decided when step N starts.
+TEST_CASE("an arrival during a step joins the step after the next one with an async engine") {
+  const io::testing::TemporaryFolder folder;
+  // The second request arrives while the first one decodes.
+  folder.put("t.csv", "arrived_at,num_prefill_tokens,num_decode_tokens\n0,100,1000\n1,100,1\n");
+  serving::RunOptions options;
+  options.scenario_dir = folder.path();
+  const auto steps_waited = [&](const std::string& async) {
+    const auto results =
+        run(scenario(R"({"version": 1, "cluster": {"node": "hgx-h100-8", "nodes": 1},
+        "model": "llama-3.1-8b", "deployment": {"engine": "vllm", "pools": {"main": {"tp": 1}}},
+        "workload": {"trace": "t.csv"}})",
+                     {"deployment.engine.host.async=" + async, "deployment.engine.host.http.value=0 s"}),
+            options);
+    const serving::RequestRow& late = results.requests[1];
+    return (late.scheduled - late.arrival).seconds() / results.tpot.p50;
+  };
+  const double direct = steps_waited("false");
+  CHECK(direct > 0.0);
+  CHECK(direct < 1.01);  // steps are equal but for the growing context
+  const double lagging = steps_waited("true");
+  CHECK(lagging > 0.99);
+  CHECK(lagging < 2.01);
 }
 
 TEST_CASE("memo, folding and a second run change nothing") {
