@@ -248,11 +248,11 @@ std::string time_split(const Results& results, const Style& style) {
   out += paragraph("  by part:              ", share_list(std::move(parts)), style);
   out += paragraph("  by binding resource:  ", share_list(std::move(resources)), style);
   if (!results.experts.empty()) {
-    out +=
-        paragraph("  expert imbalance:     ",
-                  fmt::format("busiest expert {} x the mean of its layer, busiest expert shard {} x the mean",
-                              human_number(results.expert_imbalance), human_number(results.rank_imbalance)),
-                  style);
+    out += paragraph(
+        "  expert imbalance:     ",
+        fmt::format("busiest expert {} x the mean of its layer, slowest expert shard {} x the mean",
+                    human_number(results.expert_imbalance), human_number(results.slowest_expert_shard)),
+        style);
   }
   return out;
 }

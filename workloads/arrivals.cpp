@@ -1,6 +1,7 @@
 #include "workloads/arrivals.hpp"
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "sim/core/check.hpp"
@@ -32,7 +33,7 @@ class RenewalProcess final : public ArrivalProcess {
 
   std::optional<core::Time> next() override {
     core::Draws draws = draws_.next();
-    now_ = later(now_, gap(draws));
+    now_ = later(now_, gap(draws), "/workload/arrival/rate");
     return now_;
   }
 
@@ -67,7 +68,7 @@ class OnOffProcess final : public ArrivalProcess {
       const double arrival_rate = (on_ ? parameters_.on_rate : parameters_.off_rate).value;
       const double leave_rate = 1.0 / (on_ ? parameters_.on : parameters_.off).seconds();
       const double total = arrival_rate + leave_rate;
-      now_ = later(now_, core::draw_exponential(draws, 1.0 / total));
+      now_ = later(now_, core::draw_exponential(draws, 1.0 / total), "/workload/arrival");
       if (draws.uniform() * total < arrival_rate) return now_;
       on_ = !on_;
     }
@@ -98,7 +99,7 @@ class RateCurveProcess final : public ArrivalProcess {
       const double to = points_[piece_].rate.value;
       const double piece_area = piece_ == 0 ? to * length : 0.5 * (from + to) * length;
       if (area < piece_area) {
-        now_ = std::min(later(now_, solve(area, piece_ == 0 ? to : from, to, length)), end);
+        now_ = std::min(later(now_, solve(area, piece_ == 0 ? to : from, to, length), kPoints), end);
         return now_;
       }
       area -= piece_area;
@@ -110,7 +111,7 @@ class RateCurveProcess final : public ArrivalProcess {
       ended_ = true;
       return std::nullopt;
     }
-    now_ = later(now_, area / rate);
+    now_ = later(now_, area / rate, kPoints);
     return now_;
   }
 
@@ -132,6 +133,8 @@ class RateCurveProcess final : public ArrivalProcess {
     const double share = (now_ - core::Time{left.at.ps}).seconds() / length;
     return left.rate.value + share * (right.rate.value - left.rate.value);
   }
+
+  static constexpr std::string_view kPoints = "/workload/arrival/points";
 
   std::vector<RatePoint> points_;
   NumberedDraws draws_;

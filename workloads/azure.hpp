@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "workloads/csv_table.hpp"
 #include "workloads/trace_reader.hpp"
@@ -39,6 +40,10 @@ class AzureReader final : public TraceReader {
   // Reads the next row; false at the end.
   [[nodiscard]] bool next_row(AzureRow& row);
   [[nodiscard]] bool next(TraceRecord& record) override;
+  [[nodiscard]] config::InputError error_at_arrival(std::string code, std::string message,
+                                                    std::string suggestion) const override {
+    return table_.lines().error(order_.place(), std::move(code), std::move(message), std::move(suggestion));
+  }
 
  private:
   CsvTable table_;

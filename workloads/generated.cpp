@@ -1,6 +1,7 @@
 #include "workloads/generated.hpp"
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "sim/core/check.hpp"
@@ -8,6 +9,8 @@
 
 namespace moesim::workloads {
 namespace {
+
+constexpr std::string_view kThinkTime = "/workload/arrival/think_time";
 
 const Lengths& lengths_of(const Workload& workload) {
   core::check(workload.lengths.has_value() && workload.arrival.has_value(),
@@ -45,7 +48,7 @@ std::optional<Request> OpenLoopSource::next() {
   return make_request(id, *arrival, lengths_.measured(id), verdict == Window::Verdict::warmup);
 }
 
-std::vector<Request> OpenLoopSource::on_finished(const Request&, core::Time) { return {}; }
+std::vector<Request> OpenLoopSource::on_finished(const Request&, core::Time, Ending) { return {}; }
 
 ClosedLoopSource::ClosedLoopSource(const Workload& workload, std::uint64_t seed)
     : lengths_(lengths_of(workload), seed) {
@@ -96,15 +99,17 @@ std::vector<Request> ClosedLoopSource::start_measured(core::Time now) {
   return burst;
 }
 
-std::vector<Request> ClosedLoopSource::on_finished(const Request& request, core::Time now) {
+std::vector<Request> ClosedLoopSource::on_finished(const Request& request, core::Time now, Ending ending) {
+  const core::Duration pause =
+      ending == Ending::refused ? std::max(think_time_, kRefusalBackOff) : think_time_;
   if (request.warmup) {
     ++warmup_ended_;
     core::check(warmup_ended_ <= warmup_sent_, "more warm-up requests ended than were sent");
     if (warmup_ended_ == warmup_) return start_measured(now);
     if (warmup_sent_ == warmup_) return {};
-    return {send_warmup(later(now, think_time_))};
+    return {send_warmup(later(now, pause, kThinkTime))};
   }
-  std::optional<Request> next_request = send_measured(later(now, think_time_));
+  std::optional<Request> next_request = send_measured(later(now, pause, kThinkTime));
   if (!next_request) return {};
   return {std::move(*next_request)};
 }

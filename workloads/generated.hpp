@@ -20,7 +20,7 @@ class OpenLoopSource final : public RequestSource {
   // `workload` must hold an open-loop arrival, lengths and stop.
   OpenLoopSource(const Workload& workload, std::uint64_t seed);
   std::optional<Request> next() override;
-  std::vector<Request> on_finished(const Request& request, core::Time now) override;
+  std::vector<Request> on_finished(const Request& request, core::Time now, Ending ending) override;
 
  private:
   std::unique_ptr<ArrivalProcess> arrivals_;
@@ -34,13 +34,19 @@ class OpenLoopSource final : public RequestSource {
 // next; when all W ended, the measured part starts with a burst of C requests at that instant. Without one
 // the burst is at time 0. Then each end releases the next request after the think time until stop.requests
 // measured requests were sent, or the next would be sent stop.duration or more after the burst. This is the
-// benchmark protocol of InferenceX and vLLM's client with --max-concurrency C.
+// benchmark protocol of InferenceX and vLLM's client with --max-concurrency C. A client that was refused
+// waits at least kRefusalBackOff.
 class ClosedLoopSource final : public RequestSource {
  public:
+  // Without it a client whose every request is refused would send the next one at the same instant for ever.
+  // One second is what HTTP clients wait before they repeat a refused call, and it bounds the requests of a
+  // loop: at most one per client and second are refused.
+  static constexpr core::Duration kRefusalBackOff{core::kPicosecondsPerSecond};
+
   // `workload` must hold a closed-loop arrival, lengths and stop, and no warm-up by duration.
   ClosedLoopSource(const Workload& workload, std::uint64_t seed);
   std::optional<Request> next() override;
-  std::vector<Request> on_finished(const Request& request, core::Time now) override;
+  std::vector<Request> on_finished(const Request& request, core::Time now, Ending ending) override;
 
  private:
   [[nodiscard]] Request send_warmup(core::Time arrival);

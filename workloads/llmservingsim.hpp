@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -42,6 +43,10 @@ class LlmServingSimReader final : public TraceReader {
   // Reads the next row; false at the end.
   [[nodiscard]] bool next_row(LlmServingSimRow& row);
   [[nodiscard]] bool next(TraceRecord& record) override;
+  [[nodiscard]] config::InputError error_at_arrival(std::string code, std::string message,
+                                                    std::string suggestion) const override {
+    return lines_.error(order_.place(), std::move(code), std::move(message), std::move(suggestion));
+  }
 
  private:
   // Fill the row and return the place of its arrival.

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "workloads/json_line.hpp"
@@ -28,6 +29,10 @@ class MooncakeReader final : public TraceReader {
   // Reads the next row; false at the end.
   [[nodiscard]] bool next_row(MooncakeRow& row);
   [[nodiscard]] bool next(TraceRecord& record) override;
+  [[nodiscard]] config::InputError error_at_arrival(std::string code, std::string message,
+                                                    std::string suggestion) const override {
+    return lines_.error(order_.place(), std::move(code), std::move(message), std::move(suggestion));
+  }
 
  private:
   TraceLines lines_;

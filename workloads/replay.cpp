@@ -13,8 +13,9 @@ ReplaySource::ReplaySource(std::unique_ptr<TraceReader> reader, const Workload& 
       window_(workload.warmup, workload.stop) {}
 
 core::Time ReplaySource::scaled(core::Time recorded) const {
-  if (rate_scale_ == 1.0) return recorded;
-  return later(core::Time{}, recorded.seconds() / rate_scale_);
+  const std::optional<core::Time> arrival = scaled_arrival(recorded, rate_scale_);
+  if (!arrival) fail_too_late(*reader_, rate_scale_);
+  return *arrival;
 }
 
 std::optional<Request> ReplaySource::admit(core::Time arrival, const TraceRequest& lengths,
@@ -51,11 +52,11 @@ std::optional<Request> ReplaySource::next() {
   return request;
 }
 
-std::vector<Request> ReplaySource::on_finished(const Request& request, core::Time now) {
+std::vector<Request> ReplaySource::on_finished(const Request& request, core::Time now, Ending) {
   auto node = in_flight_.extract(request.id);
   if (node.empty()) return {};
   Session& session = node.mapped();
-  const core::Time arrival = later(now, session.calls[session.at].pause);
+  const core::Time arrival = later(now, session.calls[session.at].pause, "/workload/trace");
   ++session.at;
   std::optional<Request> released = admit(arrival, session.calls[session.at], session.number);
   if (!released) return {};

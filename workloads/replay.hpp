@@ -24,7 +24,7 @@ class ReplaySource final : public RequestSource {
   // Takes rate_scale, limit, warmup and stop from the workload.
   ReplaySource(std::unique_ptr<TraceReader> reader, const Workload& workload);
   std::optional<Request> next() override;
-  std::vector<Request> on_finished(const Request& request, core::Time now) override;
+  std::vector<Request> on_finished(const Request& request, core::Time now, Ending ending) override;
 
  private:
   struct Session {

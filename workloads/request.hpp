@@ -21,6 +21,9 @@ struct Request {
   std::int64_t prefix_block_tokens = 0;
 };
 
+// How a request ended, as its client sees it.
+enum class Ending : std::uint8_t { served, refused };
+
 // Where requests are born. Arrival times of next() never decrease.
 class RequestSource {
  public:
@@ -28,9 +31,9 @@ class RequestSource {
   // The next request that no completion has to release, or nullopt when there is none (any more, or until one
   // ends).
   virtual std::optional<Request> next() = 0;
-  // Tells the source that a request ended (served or refused) at `now`; returns the requests that this
-  // releases, with arrivals >= now.
-  virtual std::vector<Request> on_finished(const Request& request, core::Time now) = 0;
+  // Tells the source that a request ended at `now`; returns the requests that this releases, with arrivals
+  // >= now.
+  virtual std::vector<Request> on_finished(const Request& request, core::Time now, Ending ending) = 0;
 };
 
 }  // namespace moesim::workloads

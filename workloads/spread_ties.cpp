@@ -15,6 +15,18 @@ bool SpreadTies::next(TraceRecord& record) {
   return true;
 }
 
+config::InputError SpreadTies::error_at_arrival(std::string code, std::string message,
+                                                std::string suggestion) const {
+  config::Diagnostic problem;
+  problem.code = std::move(code);
+  problem.pointer = "/workload/trace";
+  problem.message = std::move(message);
+  problem.suggestion = std::move(suggestion);
+  config::Diagnostics all;
+  all.add(std::move(problem));
+  return {config::SourceSet{}, std::move(all)};
+}
+
 void SpreadTies::read_group() {
   if (!started_) {
     started_ = true;

@@ -19,6 +19,9 @@ class SpreadTies final : public TraceReader {
   SpreadTies(std::unique_ptr<TraceReader> reader, std::uint64_t seed)
       : reader_(std::move(reader)), seed_(seed) {}
   [[nodiscard]] bool next(TraceRecord& record) override;
+  // Without a line: the reader is ahead of the record last given.
+  [[nodiscard]] config::InputError error_at_arrival(std::string code, std::string message,
+                                                    std::string suggestion) const override;
 
  private:
   void read_group();

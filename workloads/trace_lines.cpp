@@ -47,10 +47,15 @@ bool TraceLines::next(std::vector<io::CsvField>& fields) {
   }
 }
 
+config::InputError TraceLines::error(const LinePlace& place, std::string code, std::string message,
+                                     std::string suggestion) const {
+  return config::line_error(file(), number(), text_, place.begin, place.end, std::move(code),
+                            std::move(message), std::move(suggestion), place.pointer);
+}
+
 void TraceLines::fail(const LinePlace& place, std::string code, std::string message,
                       std::string suggestion) const {
-  throw config::line_error(file(), number(), text_, place.begin, place.end, std::move(code),
-                           std::move(message), std::move(suggestion), place.pointer);
+  throw error(place, std::move(code), std::move(message), std::move(suggestion));
 }
 
 void TraceLines::fail_empty() const {
@@ -78,18 +83,20 @@ config::InputError missing_file_error(const std::filesystem::path& path) {
 
 core::Time ArrivalOrder::check(const TraceLines& lines, const LinePlace& place, std::int64_t ticks,
                                core::Duration tick) {
-  if (ticks < last_) {
+  place_ = place;
+  // The next record is compared with this one even if this one is wrong: one stray time is one error.
+  const std::int64_t before = std::exchange(last_, ticks);
+  const std::size_t line_before = std::exchange(last_line_, lines.number());
+  if (ticks < before) {
     lines.fail(
         place, "time_goes_back",
-        fmt::format("this arrival is before the one of line {}; sort the records by arrival", last_line_));
+        fmt::format("this arrival is before the one of line {}; sort the records by arrival", line_before));
   }
   if (ticks > core::kEndOfTime.ps / tick.ps) {
     lines.fail(place, "out_of_range",
                "this arrival is after the 106 days that simulated time can hold; times count from the start "
                "of the trace");
   }
-  last_ = ticks;
-  last_line_ = lines.number();
   return core::Time{ticks * tick.ps};
 }
 

@@ -39,7 +39,10 @@ class TraceLines {
   [[nodiscard]] std::size_t number() const { return number_; }
   [[nodiscard]] const std::string& file() const { return lines_.name(); }
 
-  // Throws an error at a place of the present line.
+  // An error at a place of the present line.
+  [[nodiscard]] config::InputError error(const LinePlace& place, std::string code, std::string message,
+                                         std::string suggestion = "") const;
+  // Throws it.
   [[noreturn]] void fail(const LinePlace& place, std::string code, std::string message,
                          std::string suggestion = "") const;
   // Throws the error of a file without a single record.
@@ -64,8 +67,11 @@ class ArrivalOrder {
   // config::InputError at `place` if it is before the last one or after the end of simulated time.
   [[nodiscard]] core::Time check(const TraceLines& lines, const LinePlace& place, std::int64_t ticks,
                                  core::Duration tick);
+  // Of the arrival last checked.
+  [[nodiscard]] const LinePlace& place() const { return place_; }
 
  private:
+  LinePlace place_;
   std::int64_t last_ = INT64_MIN;
   std::size_t last_line_ = 0;
 };

@@ -1,10 +1,13 @@
 #include "workloads/trace_reader.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "sim/core/check.hpp"
 #include "workloads/azure.hpp"
@@ -102,6 +105,19 @@ std::unique_ptr<TraceReader> open_trace(const std::filesystem::path& path, Trace
       break;
   }
   core::fail_invariant("a trace without a format");
+}
+
+bool ends_reading(const config::InputError& error) {
+  const std::string& code = error.diagnostics().errors().front().code;
+  return code == "cannot_read" || code == "empty_file";
+}
+
+void fail_too_late(const TraceReader& reader, double rate_scale) {
+  throw reader.error_at_arrival(
+      "time_overflow",
+      fmt::format("with a rate_scale of {} this arrival is after the 106 days that simulated time can hold",
+                  rate_scale),
+      "a higher rate_scale or fewer records");
 }
 
 TraceSummary summarize_trace(const std::filesystem::path& path, TraceFormat format) {

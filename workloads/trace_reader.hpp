@@ -4,8 +4,10 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "sim/config/diagnostics.hpp"
 #include "sim/core/time.hpp"
 #include "workloads/workload.hpp"
 
@@ -36,9 +38,19 @@ struct TraceRecord {
 class TraceReader {
  public:
   virtual ~TraceReader() = default;
-  // Reads the next record into `record`; false at the end. Throws config::InputError with the place.
+  // Reads the next record into `record`; false at the end. Throws config::InputError with the place; unless
+  // ends_reading(), the next call goes on with the record after the bad one.
   [[nodiscard]] virtual bool next(TraceRecord& record) = 0;
+  // An error at the arrival of the record last read.
+  [[nodiscard]] virtual config::InputError error_at_arrival(std::string code, std::string message,
+                                                            std::string suggestion) const = 0;
 };
+
+// Whether nothing can be read after an error of TraceReader::next(): the bytes are damaged or there are none.
+[[nodiscard]] bool ends_reading(const config::InputError& error);
+
+// Throws the error of an arrival that passes the end of simulated time once divided by `rate_scale`.
+[[noreturn]] void fail_too_late(const TraceReader& reader, double rate_scale);
 
 // Tells the format by the first line that is not empty. Throws config::InputError if it fits none.
 [[nodiscard]] TraceFormat detect_format(const std::filesystem::path& path);

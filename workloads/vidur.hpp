@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <utility>
 
 #include "workloads/csv_table.hpp"
 #include "workloads/trace_reader.hpp"
@@ -24,6 +25,10 @@ class VidurReader final : public TraceReader {
   // Reads the next row; false at the end.
   [[nodiscard]] bool next_row(VidurRow& row);
   [[nodiscard]] bool next(TraceRecord& record) override;
+  [[nodiscard]] config::InputError error_at_arrival(std::string code, std::string message,
+                                                    std::string suggestion) const override {
+    return table_.lines().error(order_.place(), std::move(code), std::move(message), std::move(suggestion));
+  }
 
  private:
   CsvTable table_;

@@ -22,7 +22,9 @@ class ValidateCommand final : public Command {
   std::string_view details() const override {
     return "The kind of a file is told by its folder (gpus, nodes, fabrics, engines, zoo, scenarios), else "
            "by its keys. "
-           "Sound scenarios are also asked whether their model fits. Exit code 2 if any file has an error.";
+           "Sound scenarios are also asked whether their model fits, and their traces are read. Exit code 2 "
+           "if any "
+           "file has an error.";
   }
   void declare(Arguments& arguments) override {
     arguments.flag("--strict", "warnings count as errors", strict_);
@@ -35,7 +37,7 @@ class ValidateCommand final : public Command {
     std::vector<studies::Validation> all;
     bool good = true;
     for (const std::string& file : files_) {
-      all.push_back(studies::validate_file(file, kind, context.catalogue));
+      all.push_back(studies::validate_file(file, kind, context.catalogue, context.data_dir));
       good = good && all.back().errors.empty() && !(strict_ && !all.back().warnings.empty());
     }
     switch (context.format) {

@@ -42,8 +42,8 @@ struct StepTime {
   std::array<core::Duration, kParts> by_part{};
   std::array<core::Duration, cost::kResources> by_resource{};  // the resource that binds each operator
   std::array<core::Duration, kLabels> by_label{};              // config::Label of the binding parameter
-  // Rows of the slowest expert shard x number of shards, and rows of all shards, summed over MoE layers:
-  // their ratio is the imbalance of the ranks.
+  // Rows of the slowest expert shard (by priced time) x number of shards, and rows of all shards, summed over
+  // MoE layers: their ratio says how much more than the mean the slowest shard had.
   std::int64_t slowest_shard_rows = 0;
   std::int64_t all_shard_rows = 0;
 

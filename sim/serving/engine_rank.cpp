@@ -20,6 +20,11 @@ void KvPool::give_back(std::int64_t count) {
   released_ += count;
 }
 
+void EngineRank::take_arrivals() {
+  waiting_.insert(waiting_.end(), arrived_.begin(), arrived_.end());
+  arrived_.clear();
+}
+
 // Takes the blocks that the sequence needs to hold its computed and `tokens` more.
 bool EngineRank::grow(Sequence& sequence, std::int64_t tokens) {
   const std::int64_t missing = blocks_for(sequence.computed + tokens) - sequence.blocks;
@@ -60,12 +65,18 @@ void EngineRank::schedule_running(bool prefills_only) {
   }
 }
 
+// Prompts over the budget are refused when they may not be cut, but a preempted sequence can outgrow the
+// budget with what it generated: waiting for a budget that never comes would block the queue for ever.
+bool EngineRank::may_cut(std::int64_t whole) const {
+  return rules_.chunked_prefill || whole > rules_.max_num_batched_tokens;
+}
+
 void EngineRank::schedule_waiting() {
   while (!waiting_.empty() && budget_ > 0 && running() < rules_.max_num_seqs) {
     Sequence sequence = waiting_.front();
     const std::int64_t whole = sequence.tokens();
     const std::int64_t tokens = std::min(whole, budget_);
-    if (!rules_.chunked_prefill && tokens < whole) return;
+    if (tokens < whole && !may_cut(whole)) return;
     if (rules_.reserve_full_prompt && blocks_for(whole) > kv_.free()) return;
     if (!grow(sequence, tokens)) return;
     sequence.scheduled = tokens;

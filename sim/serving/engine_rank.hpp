@@ -67,16 +67,22 @@ class EngineRank {
  public:
   EngineRank(const RankRules& rules, std::int64_t kv_blocks) : rules_(rules), kv_(kv_blocks) {}
 
-  void enqueue(const Sequence& sequence) { waiting_.push_back(sequence); }
+  // A new sequence is not considered before take_arrivals().
+  void enqueue(const Sequence& sequence) { arrived_.push_back(sequence); }
+  // Puts what arrived at the end of the queue.
+  void take_arrivals();
 
   // Chooses the next step. Returns the number of sequences in it; `batch` gets their work.
   std::int64_t schedule(const llm::BatchRule& rule, llm::RankBatch& batch);
   // Ends the step: tokens come out, finished sequences leave.
   void finish_step(std::vector<TokenOut>& out);
 
-  [[nodiscard]] std::int64_t waiting() const { return static_cast<std::int64_t>(waiting_.size()); }
+  // Sequences that are not running, those that arrived included.
+  [[nodiscard]] std::int64_t waiting() const {
+    return static_cast<std::int64_t>(waiting_.size() + arrived_.size());
+  }
   [[nodiscard]] std::int64_t running() const { return static_cast<std::int64_t>(running_.size()); }
-  [[nodiscard]] bool has_work() const { return !waiting_.empty() || !running_.empty(); }
+  [[nodiscard]] bool has_work() const { return waiting() > 0 || !running_.empty(); }
   [[nodiscard]] const KvPool& kv() const { return kv_; }
   // Of the step chosen last.
   [[nodiscard]] bool decodes_only() const { return decodes_only_; }
@@ -103,11 +109,14 @@ class EngineRank {
   void schedule_waiting();
   [[nodiscard]] bool grow(Sequence& sequence, std::int64_t tokens);
   void preempt_last();
+  // Whether a waiting sequence of `whole` tokens may be computed in more than one step.
+  [[nodiscard]] bool may_cut(std::int64_t whole) const;
   [[nodiscard]] bool prefill_possible() const;
 
   RankRules rules_;
   KvPool kv_;
   std::deque<Sequence> waiting_;
+  std::vector<Sequence> arrived_;
   std::vector<Sequence> running_;  // in the order of admission
   std::int64_t budget_ = 0;
   bool decodes_only_ = false;

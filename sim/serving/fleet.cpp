@@ -3,8 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <memory>
+#include <utility>
+#include <variant>
 
 #include "models/hardware/topology.hpp"
+#include "sim/core/check.hpp"
 #include "sim/serving/memory.hpp"
 
 namespace moesim::serving {
@@ -42,25 +46,57 @@ cost::LinkLabels link_labels(const hardware::Cluster& cluster) {
   return labels;
 }
 
-execution::ReplicaSetup make_setup(const Scenario& scenario, const Pool& pool,
+// Ranks of a dense model never meet: each is priced and steps as a replica of one rank.
+llm::Layout group_layout(const Scenario& scenario, const Pool& pool) {
+  llm::Layout layout = pool.layout();
+  const auto moe = [](const llm::LayerGroup& layers) {
+    return std::holds_alternative<llm::MoeFfn>(layers.ffn);
+  };
+  if (std::none_of(scenario.model.layers.begin(), scenario.model.layers.end(), moe))
+    layout.dp = layout.ep = 1;
+  return layout;
+}
+
+execution::ReplicaSetup make_setup(const Scenario& scenario, const llm::Layout& layout,
                                    const hardware::Topology& topology, std::int64_t first) {
   execution::ReplicaSetup setup;
   setup.architecture = scenario.model;
-  setup.layout = pool.layout();
+  setup.layout = layout;
   setup.formats = scenario.formats();
   setup.engine = scenario.deployment.engine;
   setup.gpu = scenario.cluster.node.gpu;
-  setup.tensor_group = profile(topology, first, pool.tp, 1);
-  setup.data_group = profile(topology, first, pool.dp_attention, pool.tp);
-  // Dispatch spans every rank of the replica; without it the group only says where experts are.
-  const bool dispatch = llm::moe_exchange(setup.layout) == llm::MoeExchange::dispatch;
-  setup.expert_group = dispatch ? profile(topology, first, setup.layout.ranks(), 1)
-                                : profile(topology, first, pool.ep, setup.layout.moe_tp());
+  setup.tensor_group = profile(topology, first, layout.tp, 1);
+  setup.data_group = profile(topology, first, layout.dp, layout.tp);
+  // Dispatch spans every rank of the group; without it the group only says where experts are.
+  const bool dispatch = llm::moe_exchange(layout) == llm::MoeExchange::dispatch;
+  setup.expert_group = dispatch ? profile(topology, first, layout.ranks(), 1)
+                                : profile(topology, first, layout.ep, layout.moe_tp());
   setup.link_labels = link_labels(scenario.cluster);
   setup.popularity = scenario.routing.popularity;
   setup.seed = static_cast<std::uint64_t>(scenario.seed);
   return setup;
 }
+
+// Groups that see the same links share one model and its memory of prices.
+class Models {
+ public:
+  explicit Models(execution::StepOptions options) : options_(options) {}
+  std::shared_ptr<execution::StepModel> get(execution::ReplicaSetup setup) {
+    const auto found = std::find_if(known_.begin(), known_.end(), [&](const auto& known) {
+      return same(known.first.tensor_group, setup.tensor_group) &&
+             same(known.first.data_group, setup.data_group) &&
+             same(known.first.expert_group, setup.expert_group);
+    });
+    if (found != known_.end()) return found->second;
+    auto model = std::make_shared<execution::StepModel>(setup, options_);
+    known_.emplace_back(std::move(setup), model);
+    return model;
+  }
+
+ private:
+  execution::StepOptions options_;
+  std::vector<std::pair<execution::ReplicaSetup, std::shared_ptr<execution::StepModel>>> known_;
+};
 
 std::string does_not_fit(const MemoryBudget& budget) {
   const auto gib = [](core::Bytes bytes) { return bytes.as_double() / static_cast<double>(1 << 30); };
@@ -91,45 +127,48 @@ Fleet::Fleet(const Scenario& scenario, const std::vector<MemoryBudget>& budgets,
     const MemoryBudget& budget = budgets[index];
     if (budget.kv_blocks < 1)
       throw InfeasibleError(does_not_fit(budget), fitting_layout(scenario, name, pool));
-    // Replicas that see the same links share one model and its memory of prices.
-    std::vector<std::pair<execution::ReplicaSetup, std::shared_ptr<execution::StepModel>>> models;
+    Models models(options);
+    const llm::Layout layout = group_layout(scenario, pool);
     for (std::int64_t r = 0; r < pool.replicas; ++r) {
-      execution::ReplicaSetup setup = make_setup(scenario, pool, topology, gpus_);
-      auto found = std::find_if(models.begin(), models.end(), [&](const auto& known) {
-        return same(known.first.tensor_group, setup.tensor_group) &&
-               same(known.first.data_group, setup.data_group) &&
-               same(known.first.expert_group, setup.expert_group);
-      });
-      if (found == models.end()) {
-        auto model = std::make_shared<execution::StepModel>(setup, options);
-        found = models.insert(models.end(), {std::move(setup), std::move(model)});
+      std::vector<StepGroup> groups;
+      for (std::int64_t rank = 0; rank < pool.dp_attention; rank += layout.dp) {
+        const std::int64_t first = gpus_ + rank * pool.tp;
+        groups.emplace_back(models.get(make_setup(scenario, layout, topology, first)), engine, rules,
+                            layout.dp, budget.kv_blocks);
       }
-      members_.push_back({Replica(found->second, engine, rules, pool.dp_attention, budget.kv_blocks), index,
-                          pool.tp, budget.kv_block_tokens * budget.kv_bytes_per_token,
-                          budget.kv_blocks * budget.kv_block_tokens});
+      const std::size_t first_group = groups_.size();
+      for (std::size_t g = 0; g < groups.size(); ++g) groups_.push_back({members_.size(), g});
+      members_.push_back({Replica(std::move(groups)), index, pool.tp,
+                          budget.kv_block_tokens * budget.kv_bytes_per_token,
+                          budget.kv_blocks * budget.kv_block_tokens, first_group});
       gpus_ += pool.layout().ranks();
     }
     ++index;
   }
 }
 
-std::size_t Fleet::choose() {
-  if (balancer_ == Balancer::round_robin) {
-    const std::size_t chosen = next_;
-    next_ = (next_ + 1) % members_.size();
-    return chosen;
-  }
-  // Ties go round, as in vLLM's balancer over DP engines.
-  std::size_t best = next_;
+std::int64_t Fleet::capacity_tokens() const {
+  std::int64_t most = 0;
+  for (const FleetMember& member : members_) most = std::max(most, member.capacity_tokens);
+  return most;
+}
+
+// Ties and turns go round, as in vLLM's balancer over DP engines.
+std::size_t Fleet::choose(std::int64_t tokens) {
+  std::size_t best = members_.size();
   std::int64_t least = INT64_MAX;
   for (std::size_t i = 0; i < members_.size(); ++i) {
-    const std::size_t member = (next_ + i) % members_.size();
-    const std::int64_t load = 4 * members_[member].replica.waiting() + members_[member].replica.running();
+    const std::size_t index = (next_ + i) % members_.size();
+    const FleetMember& member = members_[index];
+    if (tokens > member.capacity_tokens) continue;
+    const std::int64_t load =
+        balancer_ == Balancer::round_robin ? 0 : 4 * member.replica.waiting() + member.replica.running();
     if (load < least) {
       least = load;
-      best = member;
+      best = index;
     }
   }
+  core::check(best < members_.size(), "a request is sent to replicas that cannot hold it");
   next_ = (best + 1) % members_.size();
   return best;
 }

@@ -62,10 +62,10 @@ std::vector<Definition> definitions() {
       [](const Results& r) { return r.goodput_per_s; });
   add("requests_per_s", "1/s", "Served requests per second", false,
       [](const Results& r) { return r.requests_per_s; });
-  add("input_tokens_per_s", "1/s", "Prompt tokens of served requests per second", false,
+  add("input_tokens_per_s", "1/s", "Prompt tokens of requests that got their first token, per second", false,
       [](const Results& r) { return r.input_tokens_per_s; });
-  add("output_tokens_per_s", "1/s", "Generated tokens per second", false,
-      [](const Results& r) { return r.output_tokens_per_s; });
+  add("output_tokens_per_s", "1/s", "Generated tokens per second, those of unfinished requests included",
+      false, [](const Results& r) { return r.output_tokens_per_s; });
   add("output_tokens_per_s_per_gpu", "1/s", "Generated tokens per second and GPU", false,
       [=](const Results& r) { return per_gpu(r.output_tokens_per_s, r); });
   add("total_tokens_per_s_per_gpu", "1/s", "Prompt and generated tokens per second and GPU", false,
@@ -96,10 +96,11 @@ std::vector<Definition> definitions() {
   add("expert_imbalance", "ratio",
       "Most loaded expert / mean, averaged over MoE layers, warm-up included; 0 without MoE", true,
       [](const Results& r) { return r.expert_imbalance; });
-  add("rank_imbalance", "ratio",
-      "Rows of the slowest expert shard / mean, averaged over rows of all steps, warm-up included; 0 without "
-      "MoE",
-      true, [](const Results& r) { return r.rank_imbalance; });
+  add("slowest_expert_shard", "ratio",
+      "Rows of the expert shard that takes longest (by priced time, not by rows) / mean rows of a shard, "
+      "over "
+      "all steps, warm-up included; below 1 if few rows that touch many experts take longest; 0 without MoE",
+      true, [](const Results& r) { return r.slowest_expert_shard; });
   add("gpus", "count", "GPUs of the deployment", true,
       [](const Results& r) { return static_cast<double>(r.gpus); });
   const auto optional = [&](std::string name, std::string sentence, std::optional<double> Results::*member) {

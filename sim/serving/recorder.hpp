@@ -14,14 +14,14 @@ struct SystemState {
   std::int64_t running = 0;
   std::int64_t waiting = 0;
   std::int64_t kv_bytes = 0;
-  std::int64_t busy_replicas = 0;
+  std::int64_t busy_groups = 0;  // of ranks that step together
 };
 
 class Recorder {
  public:
   static constexpr std::size_t kMaxRows = 2048;  // then neighbours are joined and the interval doubles
 
-  explicit Recorder(std::int64_t replicas) : replicas_(replicas) {}
+  explicit Recorder(std::int64_t groups) : groups_(groups) {}
 
   // Brings the integrals up to `now`; `held` is the state that held since the last call.
   void advance(core::Time now, const SystemState& held);
@@ -63,7 +63,7 @@ class Recorder {
   TimeseriesRow& at_end() { return interval_at(now_).counts; }
   void join_neighbours();
 
-  std::int64_t replicas_;
+  std::int64_t groups_;  // that can be busy
   core::Time now_;
   Integrals total_;
   bool window_open_ = false;

@@ -1,105 +1,51 @@
 #include "sim/serving/replica.hpp"
 
-#include <algorithm>
+#include <utility>
 
 #include "sim/core/check.hpp"
 
 namespace moesim::serving {
 
-Replica::Replica(std::shared_ptr<execution::StepModel> model, const cost::EngineProfile& engine,
-                 const RankRules& rules, std::int64_t dp_ranks, std::int64_t kv_blocks)
-    : model_(std::move(model)), engine_(&engine) {
-  for (std::int64_t rank = 0; rank < dp_ranks; ++rank) ranks_.emplace_back(rules, kv_blocks);
-  batches_.resize(static_cast<std::size_t>(dp_ranks));
+Replica::Replica(std::vector<StepGroup> groups) : groups_(std::move(groups)) {
+  core::check(!groups_.empty(), "a replica without ranks");
+  group_size_ = groups_.front().ranks().size();
 }
 
-std::int64_t Replica::enqueue(const Sequence& sequence) {
+Replica::Binding Replica::enqueue(const Sequence& sequence) {
+  const std::size_t ranks = groups_.size() * group_size_;
   std::size_t best = next_tie_;
   std::int64_t least = INT64_MAX;
-  for (std::size_t i = 0; i < ranks_.size(); ++i) {
-    const std::size_t rank = (next_tie_ + i) % ranks_.size();
-    const std::int64_t load = 4 * ranks_[rank].waiting() + ranks_[rank].running();
+  for (std::size_t i = 0; i < ranks; ++i) {
+    const std::size_t index = (next_tie_ + i) % ranks;
+    const EngineRank& rank = groups_[index / group_size_].ranks()[index % group_size_];
+    const std::int64_t load = 4 * rank.waiting() + rank.running();
     if (load < least) {
       least = load;
-      best = rank;
+      best = index;
     }
   }
-  next_tie_ = (best + 1) % ranks_.size();
-  ranks_[best].enqueue(sequence);
-  return static_cast<std::int64_t>(best);
+  next_tie_ = (best + 1) % ranks;
+  const std::size_t group = best / group_size_;
+  groups_[group].enqueue(best % group_size_, sequence);
+  return {group, static_cast<std::int64_t>(best)};
 }
 
-void Replica::pad(std::vector<llm::RankBatch>& batches) const {
-  std::int64_t fullest = 0;
-  for (const llm::RankBatch& batch : batches) fullest = std::max(fullest, batch.tokens);
-  const auto& sizes = engine_->graphs.decode_sizes;
-  const auto size = std::lower_bound(sizes.begin(), sizes.end(), fullest);
-  if (!engine_->graphs.pad || size == sizes.end()) return;
-  for (llm::RankBatch& batch : batches) batch.tokens = *size;
-}
-
-core::Duration Replica::host_time(std::int64_t sequences) const {
-  return engine_->host.step_base.value + sequences * engine_->host.per_sequence.value;
-}
-
-bool Replica::start_step(std::int64_t epoch, bool back_to_back) {
-  core::check(!busy_, "a replica starts a step while one is running");
-  std::int64_t most_sequences = 0;
-  bool decodes_only = true;
-  for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
-    const std::int64_t sequences = ranks_[rank].schedule(model_->batch_rule(), batches_[rank]);
-    most_sequences = std::max(most_sequences, sequences);
-    if (sequences > 0) decodes_only = decodes_only && ranks_[rank].decodes_only();
-  }
-  if (most_sequences == 0) return false;
-  for (llm::RankBatch& batch : batches_) {
-    if (batch.tokens == 0) llm::add_chunk(batch, {1, 0, true}, model_->batch_rule());
-  }
-  if (decodes_only) pad(batches_);
-  step_time_ = model_->price(batches_, epoch);
-  const core::Duration host = host_time(most_sequences);
-  const core::Duration hidden = engine_->host.async && back_to_back ? gpu_time_ : core::Duration{};
-  const core::Duration exposed = std::max(core::Duration{}, host - hidden);
-  gpu_time_ = step_time_.total;
-  step_time_.total += exposed;
-  step_time_.by_part[static_cast<std::size_t>(execution::Part::host)] += exposed;
-  step_time_.by_resource[static_cast<std::size_t>(cost::Resource::latency)] += exposed;
-  step_time_.by_label[static_cast<std::size_t>(engine_->host.per_sequence.label)] += exposed;
-  busy_ = true;
-  return true;
-}
-
-void Replica::finish_step(std::vector<TokenOut>& out) {
-  core::check(busy_, "a replica ends a step that was not started");
-  busy_ = false;
-  for (EngineRank& rank : ranks_) rank.finish_step(out);
-}
-
-namespace {
-
-template <class Value>
-std::int64_t sum_over(const std::vector<EngineRank>& ranks, Value value) {
+std::int64_t Replica::waiting() const {
   std::int64_t sum = 0;
-  for (const EngineRank& rank : ranks) sum += value(rank);
+  for_each_rank([&](const EngineRank& rank) { sum += rank.waiting(); });
   return sum;
 }
 
-}  // namespace
-
-std::int64_t Replica::waiting() const {
-  return sum_over(ranks_, [](const EngineRank& rank) { return rank.waiting(); });
-}
 std::int64_t Replica::running() const {
-  return sum_over(ranks_, [](const EngineRank& rank) { return rank.running(); });
+  std::int64_t sum = 0;
+  for_each_rank([&](const EngineRank& rank) { sum += rank.running(); });
+  return sum;
 }
+
 std::int64_t Replica::kv_blocks_used() const {
-  return sum_over(ranks_, [](const EngineRank& rank) { return rank.kv().used(); });
-}
-std::int64_t Replica::step_tokens() const {
-  return sum_over(ranks_, [](const EngineRank& rank) { return rank.step_tokens(); });
-}
-std::int64_t Replica::step_decode_tokens() const {
-  return sum_over(ranks_, [](const EngineRank& rank) { return rank.step_decode_tokens(); });
+  std::int64_t sum = 0;
+  for_each_rank([&](const EngineRank& rank) { sum += rank.kv().used(); });
+  return sum;
 }
 
 }  // namespace moesim::serving

@@ -1,57 +1,46 @@
-// One engine instance: its data-parallel ranks in lockstep and the time of their steps.
+// One engine instance: its data-parallel ranks, in groups that step together.
 //
-// Every rank has its own queue, KV pool and batch; a request is bound to a rank when it arrives. A step
-// starts when any rank has work; an idle rank runs a dummy token. A decode-only step is padded to the graph
-// size of the fullest rank on all of them (vLLM: padding to the largest rank under graphs).
+// The ranks of a model with MoE layers meet in them and are one group. Those of a dense model share nothing
+// but the queue in front of them, so each is a group of its own (vllm/v1/engine/core.py: only MoE models
+// need the dummy batches that keep ranks in step).
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <vector>
 
-#include "models/cost/engine_profile.hpp"
-#include "sim/execution/step_model.hpp"
-#include "sim/serving/engine_rank.hpp"
+#include "sim/serving/step_group.hpp"
 
 namespace moesim::serving {
 
 class Replica {
  public:
-  Replica(std::shared_ptr<execution::StepModel> model, const cost::EngineProfile& engine,
-          const RankRules& rules, std::int64_t dp_ranks, std::int64_t kv_blocks);
+  // All groups have the same number of ranks, at least one.
+  explicit Replica(std::vector<StepGroup> groups);
 
-  // Binds a request to a rank by vLLM's rule, the least 4 x waiting + running, ties in turn; returns the
-  // rank.
-  std::int64_t enqueue(const Sequence& sequence);
-  // Chooses and prices the next step; false if no rank has anything to run. Needs !busy(). With an async
-  // engine the host prepares a step while the GPU runs the one before, so its time hides behind that one if
-  // `back_to_back`.
-  [[nodiscard]] bool start_step(std::int64_t epoch, bool back_to_back);
-  // Ends the running step.
-  void finish_step(std::vector<TokenOut>& out);
+  // Where a request went.
+  struct Binding {
+    std::size_t group = 0;
+    std::int64_t dp_rank = 0;  // counted over all groups
+  };
+  // Binds a request to a rank by vLLM's rule, the least 4 x waiting + running, ties in turn.
+  Binding enqueue(const Sequence& sequence);
 
-  [[nodiscard]] bool busy() const { return busy_; }
-  [[nodiscard]] const execution::StepTime& step_time() const { return step_time_; }  // of the running step
-  [[nodiscard]] const std::vector<EngineRank>& ranks() const { return ranks_; }
+  [[nodiscard]] std::vector<StepGroup>& groups() { return groups_; }
+  [[nodiscard]] const std::vector<StepGroup>& groups() const { return groups_; }
+  template <class Body>
+  void for_each_rank(Body body) const {
+    for (const StepGroup& group : groups_) {
+      for (const EngineRank& rank : group.ranks()) body(rank);
+    }
+  }
   [[nodiscard]] std::int64_t waiting() const;
   [[nodiscard]] std::int64_t running() const;
   [[nodiscard]] std::int64_t kv_blocks_used() const;
-  // Real tokens of the running step, without dummies and padding.
-  [[nodiscard]] std::int64_t step_tokens() const;
-  [[nodiscard]] std::int64_t step_decode_tokens() const;
 
  private:
-  void pad(std::vector<llm::RankBatch>& batches) const;
-  [[nodiscard]] core::Duration host_time(std::int64_t sequences) const;
-
-  std::shared_ptr<execution::StepModel> model_;
-  const cost::EngineProfile* engine_;
-  std::vector<EngineRank> ranks_;
-  std::vector<llm::RankBatch> batches_;
+  std::vector<StepGroup> groups_;
+  std::size_t group_size_ = 0;
   std::size_t next_tie_ = 0;
-  bool busy_ = false;
-  execution::StepTime step_time_;
-  core::Duration gpu_time_;  // of the running step, or of the last one
 };
 
 }  // namespace moesim::serving

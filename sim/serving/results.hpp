@@ -96,7 +96,7 @@ struct Quantiles {
 // One rule of "slo" or "expect", and how it went.
 struct RuleResult {
   std::string text;
-  std::string metric;  // "ttft.p99"
+  std::string metric;           // "ttft.p99"
   std::optional<double> value;  // in SI units; none if the run did not produce the metric
   double limit = 0;
   std::string unit;  // of both
@@ -126,7 +126,8 @@ struct Results {
   std::int64_t tightest = 0;         // index into memory
 
   std::int64_t served = 0, refused = 0, unfinished = 0;  // measured requests only
-  std::int64_t input_tokens = 0, generated_tokens = 0;   // of served requests
+  // Of measured requests that got their first token, unfinished ones included.
+  std::int64_t input_tokens = 0, generated_tokens = 0;
   std::int64_t preemptions = 0;
   std::int64_t steps = 0;
   Quantiles ttft, tpot, e2e, queueing, inter_token_max;
@@ -138,7 +139,9 @@ struct Results {
 
   execution::StepTime step_time;  // sum over all steps of all replicas
   double expert_imbalance = 0;    // max / mean tokens per expert, mean over layers; 0 without MoE
-  double rank_imbalance = 0;      // max / mean rows per expert shard, mean over steps; 0 without MoE
+  // Rows of the slowest expert shard / mean rows of a shard, over all steps; 0 without MoE. The slowest by
+  // priced time: below 1 if a shard with fewer rows takes longer because they touch more experts.
+  double slowest_expert_shard = 0;
 
   std::optional<double> gpu_hour_usd;
   std::string price_source;

@@ -22,9 +22,9 @@ using core::Time;
 using workloads::Request;
 
 enum class Event : std::uint8_t {
-  step_end,  // target: replica
+  step_end,  // target: group of ranks
   enqueue,   // target: slot of the request on its way
-  decide,    // target: replica
+  decide,    // target: group of ranks
 };
 
 // One run. The event loop and the state it changes.
@@ -37,10 +37,10 @@ class Server {
         fleet_(scenario, budgets_, options.step),
         source_(workloads::make_source(scenario.workload, static_cast<std::uint64_t>(scenario.seed),
                                        {options.scenario_dir, options.data_dir})),
-        recorder_(static_cast<std::int64_t>(fleet_.members().size())),
+        recorder_(static_cast<std::int64_t>(fleet_.groups())),
         sim_(core::SimulationLimits{options.max_events, core::kEventSequences}),
-        deciding_(fleet_.members().size(), false),
-        step_ended_(fleet_.members().size(), Time{-1}) {}
+        deciding_(fleet_.groups(), false),
+        step_ended_(fleet_.groups(), Time{-1}) {}
 
   Results run() {
     pull();
@@ -138,21 +138,22 @@ class Server {
     return row;
   }
 
-  // Why a request can never be served by this member, or "".
-  [[nodiscard]] std::string refusal(const Request& request, const FleetMember& member) const {
+  // Why no replica can ever serve a request, or "".
+  [[nodiscard]] std::string refusal(const Request& request) const {
     const std::int64_t tokens = request.input_tokens + request.output_tokens;
     if (tokens > scenario_->model.max_context_tokens) {
       return fmt::format("{} tokens pass the model's context of {}", tokens,
                          scenario_->model.max_context_tokens);
     }
-    if (tokens > member.capacity_tokens) {
+    if (tokens > fleet_.capacity_tokens()) {
       return fmt::format("{} tokens pass the {} that the KV blocks of a rank hold", tokens,
-                         member.capacity_tokens);
+                         fleet_.capacity_tokens());
     }
     const std::int64_t budget = effective_limits(*scenario_).max_num_batched_tokens;
-    if (!scenario_->deployment.engine.scheduler.chunked_prefill && tokens > budget) {
-      return fmt::format("{} tokens pass the budget of {} tokens a step, and prompts are not cut", tokens,
-                         budget);
+    if (!scenario_->deployment.engine.scheduler.chunked_prefill && request.input_tokens > budget) {
+      return fmt::format(
+          "a prompt of {} tokens passes the budget of {} tokens a step, and prompts are not cut",
+          request.input_tokens, budget);
     }
     return "";
   }
@@ -168,31 +169,33 @@ class Server {
     RequestRow& row = row_of(request);
     if (!request.warmup) recorder_.open_window();
     recorder_.count_arrival();
-    const std::size_t chosen = fleet_.choose();
-    FleetMember& member = fleet_.members()[chosen];
-    row.reason = refusal(request, member);
+    row.reason = refusal(request);
     if (!row.reason.empty()) {
       row.status = RequestStatus::refused;
       ++finished_;
-      release(request, sim_.now());
+      // The client learns of it as late as of any answer.
+      release(request, sim_.now() + scenario_->deployment.engine.host.http.value, workloads::Ending::refused);
       return;
     }
+    const std::size_t chosen = fleet_.choose(request.input_tokens + request.output_tokens);
+    FleetMember& member = fleet_.members()[chosen];
     row.replica = static_cast<std::int64_t>(chosen);
     const Sequence sequence{request.id, request.input_tokens, request.output_tokens, 0, 0, 0, 0};
-    row.dp_rank = member.replica.enqueue(sequence);
+    const Replica::Binding bound = member.replica.enqueue(sequence);
+    row.dp_rank = bound.dp_rank;
     engine_times_[static_cast<std::size_t>(request.id)] = {sim_.now(), sim_.now(), Duration{}};
     ++state_.waiting;
-    wake(chosen);
+    wake(fleet_.group_index(chosen, bound.group));
   }
 
   // Tells the source that a request left, and sends what that releases.
-  void release(const Request& request, Time at) {
-    for (const Request& released : source_->on_finished(request, at)) send(released);
+  void release(const Request& request, Time at, workloads::Ending ending) {
+    for (const Request& released : source_->on_finished(request, at, ending)) send(released);
     pull();
   }
 
   void wake(std::size_t index) {
-    if (deciding_[index] || fleet_.members()[index].replica.busy()) return;
+    if (deciding_[index] || fleet_.group(index).busy()) return;
     deciding_[index] = true;
     sim_.schedule(sim_.now(), Phase::decision, Event::decide, static_cast<std::uint32_t>(index));
   }
@@ -200,11 +203,11 @@ class Server {
   void decide(std::size_t index) {
     record();
     deciding_[index] = false;
-    FleetMember& member = fleet_.members()[index];
+    StepGroup& group = fleet_.group(index);
     const std::int64_t epoch = sim_.now().ps / scenario_->routing.epoch.ps;
-    const bool started = member.replica.start_step(epoch, step_ended_[index] == sim_.now());
+    const bool started = group.start_step(epoch, step_ended_[index] == sim_.now());
     std::int64_t preempted = 0;
-    for (const EngineRank& rank : member.replica.ranks()) {
+    for (const EngineRank& rank : group.ranks()) {
       for (const std::int64_t id : rank.preempted()) ++rows_[static_cast<std::size_t>(id)].preemptions;
       for (const std::int64_t id : rank.admitted()) {
         RequestRow& row = rows_[static_cast<std::size_t>(id)];
@@ -215,14 +218,14 @@ class Server {
     recorder_.count_preemptions(preempted);
     update_state();
     if (!started) return;
-    ++state_.busy_replicas;
+    ++state_.busy_groups;
     ++steps_;
-    step_time_ += member.replica.step_time();
-    const std::int64_t tokens = member.replica.step_tokens();
-    const std::int64_t decodes = member.replica.step_decode_tokens();
+    step_time_ += group.step_time();
+    const std::int64_t tokens = group.step_tokens();
+    const std::int64_t decodes = group.step_decode_tokens();
     recorder_.count_step(tokens - decodes, decodes);
     routed_tokens_[routing::drifts(scenario_->routing.popularity) ? epoch : 0] += tokens;
-    sim_.schedule(sim_.now() + member.replica.step_time().total, Phase::completion, Event::step_end,
+    sim_.schedule(sim_.now() + group.step_time().total, Phase::completion, Event::step_end,
                   static_cast<std::uint32_t>(index));
   }
 
@@ -240,10 +243,9 @@ class Server {
 
   void end_step(std::size_t index) {
     record();
-    FleetMember& member = fleet_.members()[index];
     tokens_out_.clear();
-    member.replica.finish_step(tokens_out_);
-    --state_.busy_replicas;
+    fleet_.group(index).finish_step(tokens_out_);
+    --state_.busy_groups;
     step_ended_[index] = sim_.now();
     update_state();
     const Time delivered = sim_.now() + scenario_->deployment.engine.host.http.value;
@@ -270,7 +272,7 @@ class Server {
     ++finished_;
     recorder_.count_finish();
     if (!row.warmup) recorder_.close_window();
-    release(requests_[id], delivered);
+    release(requests_[id], delivered, workloads::Ending::served);
   }
 
   Results finish(RunEnd how) {
@@ -315,7 +317,7 @@ class Server {
   core::Simulation<> sim_;
   SystemState state_;
   std::vector<bool> deciding_;
-  std::vector<Time> step_ended_;  // when the last step of each replica ended
+  std::vector<Time> step_ended_;  // when the last step of each group ended
   std::vector<Request> slots_;    // requests between client and engine
   std::vector<std::uint32_t> free_slots_;
   bool open_on_the_way_ = false;

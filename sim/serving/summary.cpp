@@ -75,12 +75,13 @@ std::int64_t measure_requests(const std::vector<Rule>& slo, const RunFacts& fact
     results.preemptions += row.preemptions;
     if (!any || row.arrival < results.clock_start) results.clock_start = row.arrival;
     any = true;
+    // What a run that was cut short has done for unfinished requests took its time and its money too.
+    results.generated_tokens += row.generated_tokens;
+    if (row.generated_tokens > 0) results.input_tokens += row.input_tokens;
     if (row.status == RequestStatus::refused) ++results.refused;
     if (row.status == RequestStatus::unfinished) ++results.unfinished;
     if (row.status != RequestStatus::served) continue;
     ++results.served;
-    results.input_tokens += row.input_tokens;
-    results.generated_tokens += row.generated_tokens;
     results.clock_end = std::max(results.clock_end, row.finished);
     const Latencies l = latencies_of(row, facts.longest_gaps[static_cast<std::size_t>(row.id)]);
     ttft.add(l.ttft);
@@ -121,9 +122,9 @@ void measure_rates(const Recorder& recorder, std::int64_t good, Results& results
 void measure_memory(const Fleet& fleet, Results& results) {
   for (const FleetMember& member : fleet.members()) {
     MemoryBudget& budget = results.memory[member.pool];
-    for (const EngineRank& rank : member.replica.ranks()) {
+    member.replica.for_each_rank([&](const EngineRank& rank) {
       budget.kv_peak_blocks = std::max(budget.kv_peak_blocks, rank.kv().peak());
-    }
+    });
     budget.kv_peak = {budget.kv_peak_blocks * member.block_bytes};
   }
   const auto free = [](const MemoryBudget& budget) { return budget.kv_budget - budget.kv_peak; };

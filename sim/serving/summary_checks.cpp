@@ -30,7 +30,7 @@ struct EngineTotals {
 EngineTotals totals(const Fleet& fleet) {
   EngineTotals t;
   for (const FleetMember& member : fleet.members()) {
-    for (const EngineRank& rank : member.replica.ranks()) {
+    member.replica.for_each_rank([&](const EngineRank& rank) {
       t.computed += rank.tokens_computed();
       t.lost += rank.tokens_lost();
       t.in_cache += rank.tokens_in_cache();
@@ -38,7 +38,7 @@ EngineTotals totals(const Fleet& fleet) {
       t.allocated += rank.kv().allocated();
       t.released += rank.kv().released();
       t.used += rank.kv().used();
-    }
+    });
   }
   return t;
 }

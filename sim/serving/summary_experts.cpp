@@ -49,8 +49,8 @@ void summarise_experts(const Scenario& scenario, const RunFacts& facts, Results&
   }
   if (moe_layers > 0) results.expert_imbalance = sum / static_cast<double>(moe_layers);
   if (results.step_time.all_shard_rows > 0) {
-    results.rank_imbalance = static_cast<double>(results.step_time.slowest_shard_rows) /
-                             static_cast<double>(results.step_time.all_shard_rows);
+    results.slowest_expert_shard = static_cast<double>(results.step_time.slowest_shard_rows) /
+                                   static_cast<double>(results.step_time.all_shard_rows);
   }
 }
 

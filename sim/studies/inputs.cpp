@@ -9,6 +9,7 @@
 
 #include "sim/config/diagnostics.hpp"
 #include "workloads/source.hpp"
+#include "workloads/trace_check.hpp"
 
 namespace moesim::studies {
 
@@ -26,7 +27,7 @@ std::string nearest_name(const fs::path& file) {
   constexpr std::size_t kMost = 4096;  // a folder with more files than that gets no suggestion
   std::vector<std::string> names;
   std::error_code failed;
-  const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
+  const fs::path folder = folder_of(file);
   for (fs::directory_iterator it(folder, failed), end; !failed && it != end; it.increment(failed)) {
     std::error_code ignored;
     if (it->is_regular_file(ignored)) names.push_back(it->path().filename().string());
@@ -43,6 +44,10 @@ std::string nearest_file(const fs::path& file) {
   return name.empty() ? "" : with_file_name(file.string(), name);
 }
 
+fs::path folder_of(const fs::path& file) {
+  return file.has_parent_path() ? file.parent_path() : fs::path(".");
+}
+
 void check_scenario_file(const fs::path& file) {
   if (file.empty()) throw config::InputError("cannot_read", "the name of the scenario is empty");
   std::error_code ignored;
@@ -51,42 +56,93 @@ void check_scenario_file(const fs::path& file) {
                            nearest_file(file), "a new one: moesim init -o FILE");
 }
 
-void check_trace(const config::Loaded<serving::Scenario>& loaded, const fs::path& folder,
-                 const fs::path& data_dir) {
+namespace {
+
+// Appends the problems of `from`, moving their places to `into.sources`.
+void append(const config::SourceSet& sources, const config::Diagnostics& from, InputProblems& into) {
+  const int first = into.sources.size();
+  for (int i = 0; i < sources.size(); ++i) into.sources.add(sources.at(i));
+  const auto add = [&](config::Diagnostic problem) {
+    if (problem.where.source >= 0) problem.where.source += first;
+    into.diagnostics.add(std::move(problem));
+  };
+  for (const config::Diagnostic& error : from.errors()) add(error);
+  for (const config::Diagnostic& warning : from.warnings()) add(warning);
+}
+
+// Where the scenario says what the pointer means; its parent's place for a default.
+config::Location place_of(const config::Loaded<serving::Scenario>& loaded, std::string pointer) {
+  while (true) {
+    const config::Node* node = config::resolve_pointer(loaded.resolved, pointer);
+    if (node != nullptr && node->where.source >= 0) return node->where;
+    if (pointer.empty()) return {};
+    pointer.resize(pointer.rfind('/'));
+  }
+}
+
+}  // namespace
+
+InputProblems trace_problems(const config::Loaded<serving::Scenario>& loaded, const fs::path& folder,
+                             const fs::path& data_dir, MissingData missing_data) {
+  InputProblems problems{loaded.document.sources, {}};
   const workloads::Workload& workload = loaded.value.workload;
-  if (!workload.trace) return;
-  const std::string pointer = "/workload/trace";
-  const config::Node* node = config::resolve_pointer(loaded.resolved, pointer);
-  const auto fail = [&](std::string code, std::string message, std::string suggestion) {
+  if (!workload.trace) return problems;
+  const auto add = [&](std::string code, std::string message, std::string suggestion, bool warning) {
     config::Diagnostic problem;
     problem.code = std::move(code);
-    problem.pointer = pointer;
-    if (node != nullptr) problem.where = node->where;
+    problem.pointer = "/workload/trace";
+    problem.where = place_of(loaded, problem.pointer);
     problem.message = std::move(message);
     problem.suggestion = std::move(suggestion);
-    config::Diagnostics all;
-    all.add(std::move(problem));
-    throw config::InputError(loaded.document.sources, std::move(all));
+    problem.warning = warning;
+    problems.diagnostics.add(std::move(problem));
   };
+  const workloads::TraceFolders folders{folder, data_dir};
   std::vector<fs::path> files;
   try {
-    files = workloads::files_of(workload, {folder, data_dir});
+    files = workloads::files_of(workload, folders);
   } catch (const config::InputError& error) {
     const config::Diagnostic& first = error.diagnostics().errors().front();
-    fail(first.code, first.message, first.suggestion);
+    add(first.code, first.message, first.suggestion, false);
   }
   for (const fs::path& file : files) {
     std::error_code ignored;
-    if (fs::is_directory(file, ignored))
-      fail("cannot_read", fmt::format("the trace {} is a directory", file.string()), "");
-    if (fs::exists(file, ignored)) continue;
-    const std::string name = nearest_name(file);
-    const bool in_data = workload.trace->starts_with("data:");
-    fail("cannot_read",
-         fmt::format("the trace file {} does not exist{}", file.string(),
-                     in_data ? " (\"data:\" is the folder that MOESIM_DATA_DIR names)" : ""),
-         name.empty() ? "" : with_file_name(*workload.trace, name));
+    if (fs::is_directory(file, ignored)) {
+      add("cannot_read", fmt::format("the trace {} is a directory", file.string()), "", false);
+    } else if (!fs::exists(file, ignored)) {
+      const std::string name = nearest_name(file);
+      const bool in_data = workload.trace->starts_with("data:");
+      const bool no_data = in_data && !fs::exists(workloads::data_folder(folders), ignored);
+      add("cannot_read",
+          fmt::format("the trace file {} does not exist{}", file.string(),
+                      in_data ? " (\"data:\" is the folder that MOESIM_DATA_DIR names)" : ""),
+          name.empty() ? "" : with_file_name(*workload.trace, name),
+          no_data && missing_data == MissingData::warning);
+    } else {
+      const workloads::TraceProblems found = workloads::check_trace_records(workload, file);
+      append(found.sources, found.diagnostics, problems);
+    }
   }
+  return problems;
+}
+
+void check_trace(const config::Loaded<serving::Scenario>& loaded, const fs::path& folder,
+                 const fs::path& data_dir) {
+  InputProblems problems = trace_problems(loaded, folder, data_dir, MissingData::error);
+  if (!problems.diagnostics.has_errors()) return;
+  throw config::InputError(std::move(problems.sources), std::move(problems.diagnostics));
+}
+
+config::InputError located(const config::Loaded<serving::Scenario>& loaded, const config::InputError& error) {
+  InputProblems moved{loaded.document.sources, {}};
+  append(error.sources(), error.diagnostics(), moved);
+  config::Diagnostics placed;
+  for (config::Diagnostic problem : moved.diagnostics.errors()) {
+    if (problem.where.source < 0 && !problem.pointer.empty())
+      problem.where = place_of(loaded, problem.pointer);
+    placed.add(std::move(problem));
+  }
+  return {std::move(moved.sources), std::move(placed)};
 }
 
 }  // namespace moesim::studies

@@ -75,7 +75,7 @@ PreparedRun prepare_file(const fs::path& file, const config::Catalogue& catalogu
   prepared.loaded =
       config::read_document<serving::Scenario>(config::load_document(file, catalogue, overrides), catalogue);
   prepared.file = file;
-  prepared.folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
+  prepared.folder = folder_of(file);
   prepared.name = bare_name(file);
   return prepared;
 }
@@ -122,7 +122,11 @@ reports::RunReport execute(const PreparedRun& prepared, const config::Catalogue&
 
   reports::RunReport report;
   report.scenario = prepared.loaded.value;
-  report.results = serving::simulate(report.scenario, options);
+  try {
+    report.results = serving::simulate(report.scenario, options);
+  } catch (const config::InputError& error) {
+    throw located(prepared.loaded, error);
+  }
   if (out_of_time && report.results.end == serving::RunEnd::interrupted) {
     report.results.end = serving::RunEnd::wall_limit;
   }

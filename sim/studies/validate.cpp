@@ -6,6 +6,7 @@
 
 #include "sim/config/render.hpp"
 #include "sim/serving/simulate.hpp"
+#include "sim/studies/inputs.hpp"
 
 namespace moesim::studies {
 
@@ -43,15 +44,28 @@ template <class T>
 void read_as(config::Document document, const config::Catalogue& catalogue, Validation& validation) {
   config::Loaded<T> loaded = config::read_document<T>(std::move(document), catalogue);
   validation.warnings = std::move(loaded.warnings);
-  if constexpr (std::is_same_v<T, serving::Scenario>)
-    check_feasible(loaded.value, loaded.document.root, validation);
   validation.sources = std::move(loaded.document.sources);
+}
+
+void read_scenario(config::Document document, const config::Catalogue& catalogue,
+                   const std::filesystem::path& folder, const std::filesystem::path& data_dir,
+                   Validation& validation) {
+  config::Loaded<serving::Scenario> loaded =
+      config::read_document<serving::Scenario>(std::move(document), catalogue);
+  validation.warnings = std::move(loaded.warnings);
+  check_feasible(loaded.value, loaded.document.root, validation);
+  InputProblems trace = trace_problems(loaded, folder, data_dir, MissingData::warning);
+  validation.errors = trace.diagnostics.errors();
+  validation.error_count = trace.diagnostics.error_count();
+  for (const config::Diagnostic& warning : trace.diagnostics.warnings())
+    validation.warnings.push_back(warning);
+  validation.sources = std::move(trace.sources);
 }
 
 }  // namespace
 
 Validation validate_file(const std::filesystem::path& file, std::optional<DocumentKind> kind,
-                         const config::Catalogue& catalogue) {
+                         const config::Catalogue& catalogue, const std::filesystem::path& data_dir) {
   Validation validation;
   validation.file = file.string();
   validation.kind = kind.value_or(guess_kind(file, config::Node{}));
@@ -60,7 +74,7 @@ Validation validate_file(const std::filesystem::path& file, std::optional<Docume
     validation.kind = kind.value_or(guess_kind(file, document.root));
     switch (validation.kind) {
       case DocumentKind::scenario:
-        read_as<serving::Scenario>(std::move(document), catalogue, validation);
+        read_scenario(std::move(document), catalogue, folder_of(file), data_dir, validation);
         break;
       case DocumentKind::gpu:
         read_as<hardware::Gpu>(std::move(document), catalogue, validation);

@@ -22,9 +22,11 @@ struct Validation {
 };
 
 // Reads the file with the field table of its kind. A sound scenario is also asked whether its model fits; if
-// not, that is a warning "does_not_fit". Never throws for what is in the file.
+// not, that is a warning "does_not_fit". Its trace is read to the end; that a "data:" trace is missing is
+// only a warning where there is no data folder. Never throws for what is in the files.
 [[nodiscard]] Validation validate_file(const std::filesystem::path& file, std::optional<DocumentKind> kind,
-                                       const config::Catalogue& catalogue);
+                                       const config::Catalogue& catalogue,
+                                       const std::filesystem::path& data_dir);
 
 // {"file", "kind", "errors": [...], "warnings": [...]}; "more_errors" if not all are listed.
 [[nodiscard]] config::Node to_node(const Validation& validation);

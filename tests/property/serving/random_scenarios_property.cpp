@@ -38,6 +38,7 @@ Drawn draw() {
   add(fmt::format("deployment.scheduler.max_num_batched_tokens={}", number(64, 8192)));
   add(fmt::format("deployment.scheduler.max_num_seqs={}", number(1, 64)));
   add(fmt::format("deployment.engine.scheduler.mixed_steps={}", number(0, 1) == 0));
+  add(fmt::format("deployment.engine.scheduler.chunked_prefill={}", number(0, 3) > 0));
   add(fmt::format("deployment.engine.host.async={}", number(0, 1) == 0));
   add(fmt::format("deployment.engine.comm.all_to_all={}",
                   number(0, 1) == 0 ? "all-gather-reduce-scatter" : "per-expert-messages"));
@@ -82,7 +83,8 @@ TEST_CASE("random scenarios obey the laws, and memo and folding change no bit") 
       RC_LOG() << check.name << ": " << check.detail << "\n";
       RC_ASSERT(check.held);
     }
-    RC_ASSERT(base.served == *scenario.workload.stop->requests);
+    RC_ASSERT(base.served + base.refused == *scenario.workload.stop->requests);
+    RC_ASSERT(base.refused == 0 || !scenario.deployment.engine.scheduler.chunked_prefill);
     for (const auto& other : {run(scenario, false, true), run(scenario, true, false)}) {
       RC_ASSERT(other.order_hash == base.order_hash);
       RC_ASSERT(other.step_time.by_part == base.step_time.by_part);

@@ -105,7 +105,7 @@ TEST_CASE(
       last = request->arrival;
       was_measured = !request->warmup;
       measured += request->warmup ? 0 : 1;
-      RC_ASSERT(once->on_finished(*request, last).empty());
+      RC_ASSERT(once->on_finished(*request, last, Ending::served).empty());
     }
     RC_ASSERT_FALSE(again->next());
     RC_ASSERT(measured <= *workload.stop->requests);
@@ -143,7 +143,7 @@ TEST_CASE(
       const Request ended = outstanding[at];
       outstanding.erase(outstanding.begin() + static_cast<std::ptrdiff_t>(at));
       now = std::max(now, ended.arrival) + core::Duration{*rc::gen::inRange(0, 1000)};
-      for (Request& released : source->on_finished(ended, now)) {
+      for (Request& released : source->on_finished(ended, now, Ending::served)) {
         RC_ASSERT(released.arrival >= now);
         born(std::move(released));
       }

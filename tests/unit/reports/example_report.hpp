@@ -68,7 +68,7 @@ inline RunReport example_report() {
   results.step_time.by_label[1] = {750};
   results.step_time.by_label[4] = {250};
   results.expert_imbalance = 1.5;
-  results.rank_imbalance = 1.25;
+  results.slowest_expert_shard = 1.25;
   results.gpu_hour_usd = 2.5;
   results.price_source = "the scenario";
   results.cost_usd_per_mtok = 0.123;

@@ -28,6 +28,7 @@ struct Step {
 Step run_step(EngineRank& rank) {
   llm::RankBatch batch;
   Step step;
+  rank.take_arrivals();
   step.sequences = rank.schedule(kRule, batch);
   step.tokens = rank.step_tokens();
   step.decodes = rank.step_decode_tokens();
@@ -116,4 +117,28 @@ TEST_CASE("reserving the whole prompt admits later than reserving a chunk") {
   }
   CHECK(eager.running() == 2);
   CHECK(careful.running() == 1);
+}
+
+TEST_CASE("a recompute that outgrew the budget is cut even when prompts are not") {
+  serving::RankRules whole_prompts = rules(64);
+  whole_prompts.chunked_prefill = false;
+  EngineRank rank(whole_prompts, 12);  // 192 tokens
+  rank.enqueue(sequence(0, 60, 100));
+  rank.enqueue(sequence(1, 60, 100));  // preempted with more than 64 tokens
+  std::int64_t served = 0;
+  for (int step = 0; step < 1000 && rank.has_work(); ++step) {
+    for (const serving::TokenOut& token : run_step(rank).out) served += token.last ? 1 : 0;
+  }
+  CHECK(served == 2);
+  CHECK(rank.preemptions() >= 1);
+}
+
+TEST_CASE("prompts that may not be cut wait for a whole budget") {
+  serving::RankRules whole_prompts = rules(64);
+  whole_prompts.chunked_prefill = false;
+  EngineRank rank(whole_prompts, 100);
+  rank.enqueue(sequence(0, 40, 10));
+  rank.enqueue(sequence(1, 40, 10));
+  CHECK(run_step(rank).tokens == 40);
+  CHECK(run_step(rank).tokens == 41);
 }

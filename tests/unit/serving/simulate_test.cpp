@@ -5,6 +5,7 @@
 #include "sim/serving/memory.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/scenarios.hpp"
+#include "tests/unit/io/temporary_folder.hpp"
 
 using namespace moesim;
 
@@ -41,8 +42,56 @@ TEST_CASE("an MoE model with DP attention is served and its experts are counted"
   const auto results = run(scenario(test::kMoeScenario));
   CHECK(results.served == 30);
   CHECK(results.experts.size() == 58U * 256U);
-  CHECK(results.rank_imbalance > 1.0);
-  CHECK(results.expert_imbalance > results.rank_imbalance);
+  CHECK(results.slowest_expert_shard > 1.0);
+  CHECK(results.expert_imbalance > results.slowest_expert_shard);
+}
+
+// serving_engines 1.7: only MoE models step their data-parallel ranks together.
+TEST_CASE("data-parallel ranks of a dense model are as good as replicas") {
+  const std::vector<std::string> load = {"workload.arrival={\"process\":\"poisson\",\"rate\":\"8/s\"}",
+                                         "workload.stop.requests=100", "deployment.balancer=least-loaded"};
+  const auto with = [&](const std::string& pool) {
+    std::vector<std::string> changes = load;
+    changes.push_back("deployment.pools={\"main\":" + pool + "}");
+    return run(scenario(test::kSmallScenario, changes));
+  };
+  const auto ranks = with(R"({"tp":2,"dp_attention":4})");
+  const auto replicas = with(R"({"tp":2,"replicas":4})");
+  REQUIRE(ranks.requests.size() == replicas.requests.size());
+  for (std::size_t i = 0; i < ranks.requests.size(); ++i) {
+    CHECK(ranks.requests[i].dp_rank == replicas.requests[i].replica);
+    CHECK(ranks.requests[i].first_token == replicas.requests[i].first_token);
+    CHECK(ranks.requests[i].finished == replicas.requests[i].finished);
+  }
+  CHECK(ranks.gpus == 8);
+  CHECK(ranks.step_time.total == replicas.step_time.total);
+  CHECK(ranks.busy_fraction == replicas.busy_fraction);
+  CHECK(ranks.busy_fraction < 1.0);
+}
+
+// serving_engines 1.6 and 6: with async scheduling step N+1 is decided when step N starts.
+TEST_CASE("an arrival during a step joins the step after the next one with an async engine") {
+  const io::testing::TemporaryFolder folder;
+  // The second request arrives while the first one decodes.
+  folder.put("t.csv", "arrived_at,num_prefill_tokens,num_decode_tokens\n0,100,1000\n1,100,1\n");
+  serving::RunOptions options;
+  options.scenario_dir = folder.path();
+  const auto steps_waited = [&](const std::string& async) {
+    const auto results =
+        run(scenario(R"({"version": 1, "cluster": {"node": "hgx-h100-8", "nodes": 1},
+        "model": "llama-3.1-8b", "deployment": {"engine": "vllm", "pools": {"main": {"tp": 1}}},
+        "workload": {"trace": "t.csv"}})",
+                     {"deployment.engine.host.async=" + async, "deployment.engine.host.http.value=0 s"}),
+            options);
+    const serving::RequestRow& late = results.requests[1];
+    return (late.scheduled - late.arrival).seconds() / results.tpot.p50;
+  };
+  const double direct = steps_waited("false");
+  CHECK(direct > 0.0);
+  CHECK(direct < 1.01);  // steps are equal but for the growing context
+  const double lagging = steps_waited("true");
+  CHECK(lagging > 0.99);
+  CHECK(lagging < 2.01);
 }
 
 TEST_CASE("memo, folding and a second run change nothing") {
@@ -108,6 +157,15 @@ TEST_CASE("requests that can never be served are refused with a reason") {
   CHECK(results.requests[0].reason.find("context") != std::string::npos);
 }
 
+TEST_CASE("refused clients of a closed loop do not stop the clock") {
+  const auto results =
+      run(scenario(test::kSmallScenario,
+                   {"workload.lengths.input={\"distribution\":\"fixed\",\"tokens\":200000}",
+                    "workload.stop={\"duration\":\"10 s\"}", "deployment.engine.host.http.value=0 s"}));
+  CHECK(results.end == serving::RunEnd::complete);
+  CHECK(results.refused == 4 * 10);  // four clients, one request a second
+}
+
 TEST_CASE("KV pressure preempts and everything is still served") {
   const auto results = run(scenario(test::kSmallScenario,
                                     {"memory.utilization=0.2895", "workload.arrival.clients=24",
@@ -132,6 +190,26 @@ TEST_CASE("a run that is cut short says so and its laws still hold") {
         serving::RunEnd::interrupted);
 }
 
+TEST_CASE("a partial run counts the tokens of unfinished requests in rates and cost") {
+  serving::RunOptions until;
+  until.until = core::Duration{400'000'000'000};
+  const auto results = run(scenario(test::kSmallScenario), until);
+  std::int64_t generated = 0, prompts = 0, of_served = 0;
+  for (const auto& row : results.requests) {
+    generated += row.generated_tokens;
+    if (row.generated_tokens > 0) prompts += row.input_tokens;
+    if (row.status == serving::RequestStatus::served) of_served += row.generated_tokens;
+  }
+  REQUIRE(results.unfinished > 0);
+  REQUIRE(generated > of_served);
+  CHECK(results.generated_tokens == generated);
+  CHECK(results.input_tokens == prompts);
+  const double seconds = (results.clock_end - results.clock_start).seconds();
+  CHECK(results.output_tokens_per_s == static_cast<double>(generated) / seconds);
+  REQUIRE(results.cost_usd_per_mtok_output);
+  CHECK(*results.cost_usd_per_mtok_output == *results.cost_usd / static_cast<double>(generated) * 1e6);
+}
+
 TEST_CASE("replicas behind a balancer share the load") {
   for (const char* balancer : {"round-robin", "least-loaded"}) {
     const auto results = run(scenario(
@@ -140,6 +218,28 @@ TEST_CASE("replicas behind a balancer share the load") {
     std::array<int, 4> served{};
     for (const auto& row : results.requests) ++served.at(static_cast<std::size_t>(row.replica));
     CHECK(*std::min_element(served.begin(), served.end()) >= 10);
+  }
+}
+
+TEST_CASE("a request goes to a replica that can hold it, and is refused only if none can") {
+  const std::vector<std::string> pools = {"deployment.pools={\"narrow\":{\"tp\":1},\"wide\":{\"tp\":2}}",
+                                          "memory.utilization=0.3", "workload.stop.requests=8"};
+  const serving::Scenario probe = scenario(test::kSmallScenario, pools);
+  const auto budgets = serving::memory_budgets(probe);
+  const auto capacity = [&](std::size_t pool) {
+    return budgets[pool].kv_blocks * budgets[pool].kv_block_tokens;
+  };
+  REQUIRE(capacity(0) > 0);
+  REQUIRE(capacity(0) + 100 < std::min(capacity(1), probe.model.max_context_tokens));
+  for (const char* balancer : {"round-robin", "least-loaded"}) {
+    std::vector<std::string> changes = pools;
+    changes.push_back(std::string("deployment.balancer=") + balancer);
+    changes.push_back("workload.lengths.output={\"distribution\":\"fixed\",\"tokens\":10}");
+    changes.push_back(
+        "workload.lengths.input={\"distribution\":\"fixed\",\"tokens\":" + std::to_string(capacity(0)) + "}");
+    const auto results = run(scenario(test::kSmallScenario, changes));
+    CHECK(results.served == 8);
+    for (const auto& row : results.requests) CHECK(row.replica == 1);
   }
 }
 
@@ -159,4 +259,18 @@ TEST_CASE("rules are judged, and goodput counts requests that meet them") {
   CHECK_FALSE(results.slo_met);
   CHECK(results.goodput_per_s == 0);
   CHECK(results.expect[0].held);
+}
+
+TEST_CASE("without chunked prefill only the prompt has to fit in the budget of a step") {
+  const std::vector<std::string> changes = {
+      "deployment.engine.scheduler.chunked_prefill=false", "deployment.scheduler.max_num_batched_tokens=1000",
+      "workload.lengths.output={\"distribution\":\"fixed\",\"tokens\":50}"};
+  for (const auto& [prompt, served] : {std::pair{1000, 24}, std::pair{1001, 0}}) {
+    std::vector<std::string> all = changes;
+    all.push_back("workload.lengths.input={\"distribution\":\"fixed\",\"tokens\":" + std::to_string(prompt) +
+                  "}");
+    const auto results = run(scenario(test::kSmallScenario, all));
+    CHECK(results.served == served);
+    CHECK(results.refused == 24 - served);
+  }
 }

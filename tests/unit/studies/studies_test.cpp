@@ -75,7 +75,7 @@ TEST_CASE("every file that ships is sound") {
   for (const KindInfo& info : document_kinds()) {
     for (const std::string& name : catalogue().names(info.folder)) {
       const Validation validation =
-          validate_file(catalogue().find(info.folder, name), std::nullopt, catalogue());
+          validate_file(catalogue().find(info.folder, name), std::nullopt, catalogue(), "");
       INFO(info.name << " " << name << ": "
                      << (validation.errors.empty() ? "" : validation.errors.front().message));
       CHECK(validation.kind == info.kind);
@@ -89,20 +89,81 @@ TEST_CASE("a model that does not fit is a warning, a broken file is errors") {
   EstimateRequest request = small_request();
   request.model = "deepseek-v3";
   const auto big = folder.put("big.json", estimate_scenario(request, catalogue()));
-  const Validation validation = validate_file(big, std::nullopt, catalogue());
+  const Validation validation = validate_file(big, std::nullopt, catalogue(), "");
   CHECK(validation.errors.empty());
   bool warned = false;
   for (const auto& warning : validation.warnings) warned = warned || warning.code == "does_not_fit";
   CHECK(warned);
 
   const auto broken = folder.put("broken.json", R"({"version": 1, "modle": "x"})");
-  const Validation bad = validate_file(broken, std::nullopt, catalogue());
+  const Validation bad = validate_file(broken, std::nullopt, catalogue(), "");
   CHECK(bad.error_count > 1);
   const config::Node node = to_node(bad);
   CHECK(node.find("errors")->items.size() == bad.errors.size());
   CHECK(node.find("errors")->items.front().find("line")->integer == 1);
-  CHECK(validate_file(folder / "missing.json", std::nullopt, catalogue()).errors.front().code ==
+  CHECK(validate_file(folder / "missing.json", std::nullopt, catalogue(), "").errors.front().code ==
         "cannot_read");
+}
+
+TEST_CASE("validate reads the trace of a scenario as run does") {
+  const io::testing::TemporaryFolder folder;
+  const auto scenario = [](const std::string& workload) {
+    return R"({"version": 1, "cluster": {"node": "hgx-h100-8", "nodes": 1}, "model": "llama-3.1-8b",
+  "deployment": {"engine": "vllm", "pools": {"main": {"tp": 1}}},
+  "workload": )" +
+           workload + "}";
+  };
+  const auto errors = [&](const std::string& workload, const std::filesystem::path& data_dir) {
+    const auto file = folder.put("scenario.json", scenario(workload));
+    Validation validation = validate_file(file, std::nullopt, catalogue(), data_dir);
+    RunSettings settings;
+    settings.data_dir = data_dir;
+    std::size_t in_run = 0;
+    try {
+      static_cast<void>(execute(prepare_file(file, catalogue(), {}), catalogue(), settings));
+    } catch (const config::InputError& error) {
+      in_run = error.diagnostics().error_count();
+    }
+    return std::pair(std::move(validation), in_run);
+  };
+  folder.put("bad.csv", "arrived_at,num_prefill_tokens,num_decode_tokens\n1,x,3\n1,5,5\n2,5,0\n");
+  const auto [bad, bad_in_run] = errors(R"({"trace": "bad.csv"})", "");
+  CHECK(bad_in_run == 2);
+  REQUIRE(bad.error_count == 2);
+  CHECK(bad.sources.line_column(bad.errors[0].where).line == 2);
+  CHECK(bad.sources.at(bad.errors[0].where.source).name.ends_with("bad.csv"));
+  CHECK(bad.sources.line_column(bad.errors[1].where).column == 5);
+
+  const auto [missing, missing_in_run] = errors(R"({"trace": "bed.csv"})", "");
+  CHECK(missing_in_run == 1);
+  REQUIRE(missing.error_count == 1);
+  CHECK(missing.errors[0].suggestion == "bad.csv");
+  CHECK(missing.sources.line_column(missing.errors[0].where).line == 3);
+
+  // Where there is no reference data, its scenarios are not wrong.
+  const auto [elsewhere, elsewhere_in_run] = errors(R"({"trace": "data:x/y.csv"})", folder / "no-data");
+  CHECK(elsewhere_in_run == 1);
+  CHECK(elsewhere.error_count == 0);
+  REQUIRE(elsewhere.warnings.size() >= 1);
+  CHECK(elsewhere.warnings.back().pointer == "/workload/trace");
+  CHECK(errors(R"({"trace": "data:x/y.csv"})", folder.path()).first.error_count == 1);
+}
+
+TEST_CASE("an error of a run has the place in the scenario of what asks for it") {
+  EstimateRequest request = small_request();
+  const PreparedRun prepared =
+      prepare_text(estimate_scenario(request, catalogue()), "x", catalogue(),
+                   {{config::Override::Kind::set, "workload.arrival.think_time=100 d",
+                     config::OriginKind::command_line, "--set"}});
+  try {
+    static_cast<void>(execute(prepared, catalogue(), {}));
+    FAIL("it ran");
+  } catch (const config::InputError& error) {
+    const config::Diagnostic& problem = error.diagnostics().errors().front();
+    CHECK(problem.pointer == "/workload/arrival/think_time");
+    REQUIRE(problem.where.source >= 0);
+    CHECK(error.sources().at(problem.where.source).kind == config::OriginKind::command_line);
+  }
 }
 
 TEST_CASE("templates are sound, have comments and run") {

@@ -8,6 +8,7 @@ using namespace moesim;
 using namespace moesim::workloads;
 using moesim::workloads::testing::generate;
 using moesim::workloads::testing::kLengths;
+using moesim::workloads::testing::problem_of;
 using moesim::workloads::testing::read_workload;
 
 namespace {
@@ -47,7 +48,7 @@ Served serve(RequestSource& source) {
     ends.pop();
     const Request ended = served.requests[index];
     if (ended.warmup) served.warmup_end = std::max(served.warmup_end, now);
-    for (Request& released : source.on_finished(ended, now)) {
+    for (Request& released : source.on_finished(ended, now, Ending::served)) {
       CHECK(released.arrival >= now);
       start(std::move(released));
     }
@@ -148,7 +149,8 @@ TEST_CASE("a request that is refused at once does not cost a closed loop a clien
     std::vector<Request> waiting;
     const auto first = source->next();
     REQUIRE(first);
-    for (Request& r : source->on_finished(*first, core::Time{})) waiting.push_back(std::move(r));
+    for (Request& r : source->on_finished(*first, core::Time{}, Ending::served))
+      waiting.push_back(std::move(r));
     while (auto request = source->next()) waiting.push_back(std::move(*request));
     CHECK(waiting.size() == 4);
   }
@@ -183,4 +185,45 @@ TEST_CASE("a source that ended stays ended") {
   CHECK(source->next());
   CHECK_FALSE(source->next());
   CHECK_FALSE(source->next());
+}
+
+TEST_CASE("a refused client of a closed loop waits its think time, and at least a second") {
+  for (const auto& [think, seconds] : {std::pair{"0 s", 1}, std::pair{"500 ms", 1}, std::pair{"3 s", 3}}) {
+    const auto source =
+        make_source(read_workload(closed(std::string(R"("clients": 1, "think_time": ")") + think + "\"",
+                                         R"("stop": {"duration": "20 s"}, "warmup": {"requests": 2})")),
+                    1, {});
+    const auto warmup = source->next();
+    REQUIRE(warmup);
+    const auto second = source->on_finished(*warmup, core::Time{kSecond}, Ending::refused);
+    REQUIRE(second.size() == 1);
+    CHECK(second[0].warmup);
+    CHECK(second[0].arrival == core::Time{kSecond + seconds * kSecond});
+    const auto burst = source->on_finished(second[0], core::Time{5 * kSecond}, Ending::refused);
+    REQUIRE(burst.size() == 1);
+    CHECK(burst[0].arrival == core::Time{5 * kSecond});
+    const auto next = source->on_finished(burst[0], core::Time{5 * kSecond}, Ending::refused);
+    REQUIRE(next.size() == 1);
+    CHECK(next[0].arrival == core::Time{(5 + seconds) * kSecond});
+  }
+}
+
+TEST_CASE("arrivals past the end of simulated time are told at what asks for them") {
+  const std::string rest = kLengths + R"(, "stop": {"requests": 10000}})";
+  const auto pointer_of = [&](const std::string& arrival) {
+    const auto problem = problem_of([&] { generate(R"({"arrival": )" + arrival + ", " + rest); });
+    CHECK(problem.code == "time_overflow");
+    return problem.pointer;
+  };
+  CHECK(pointer_of(R"({"process": "poisson", "rate": "1e-5/s"})") == "/workload/arrival/rate");
+  CHECK(pointer_of(R"({"process": "gamma", "rate": "1e-5/s", "cv": 2})") == "/workload/arrival/rate");
+  CHECK(pointer_of(R"({"process": "rate-curve", "points": [{"at": "1 s", "rate": "1e-5/s"}]})") ==
+        "/workload/arrival/points");
+  const auto source = make_source(
+      read_workload(closed(R"("clients": 1, "think_time": "100 d")", R"("stop": {"requests": 9})")), 1, {});
+  const auto first = source->next();
+  const auto second = source->on_finished(*first, core::Time{}, Ending::served);
+  const auto problem = problem_of(
+      [&] { static_cast<void>(source->on_finished(second[0], second[0].arrival, Ending::served)); });
+  CHECK(problem.pointer == "/workload/arrival/think_time");
 }

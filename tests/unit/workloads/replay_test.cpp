@@ -3,6 +3,7 @@
 #include <set>
 
 #include "tests/unit/workloads/support.hpp"
+#include "workloads/trace_check.hpp"
 #include "workloads/trace_reader.hpp"
 
 using namespace moesim;
@@ -10,6 +11,7 @@ using namespace moesim::workloads;
 using moesim::workloads::testing::all_of;
 using moesim::workloads::testing::problem_of;
 using moesim::workloads::testing::read_workload;
+using moesim::workloads::testing::taken_apart;
 using moesim::workloads::testing::TemporaryFolder;
 
 namespace {
@@ -99,18 +101,18 @@ TEST_CASE("calls of a session are released by the end of the one before plus too
   CHECK(flat->arrival.ps == kSecond / 2);
   CHECK(source->next()->session == 1);
   CHECK_FALSE(source->next());
-  CHECK(source->on_finished(*flat, core::Time{kSecond}).empty());
-  const auto second = source->on_finished(*first, core::Time{3 * kSecond});
+  CHECK(source->on_finished(*flat, core::Time{kSecond}, Ending::served).empty());
+  const auto second = source->on_finished(*first, core::Time{3 * kSecond}, Ending::served);
   REQUIRE(second.size() == 1);
   CHECK(second[0].id == 3);
   CHECK(second[0].session == 0);
   CHECK(second[0].input_tokens == 2);
   CHECK(second[0].arrival.ps == 3 * kSecond + kSecond / 2);  // tool time is not scaled
-  const auto third = source->on_finished(second[0], core::Time{9 * kSecond});
+  const auto third = source->on_finished(second[0], core::Time{9 * kSecond}, Ending::served);
   REQUIRE(third.size() == 1);
   CHECK(third[0].arrival.ps == 9 * kSecond);
   CHECK(third[0].input_tokens == 3);
-  CHECK(source->on_finished(third[0], core::Time{10 * kSecond}).empty());
+  CHECK(source->on_finished(third[0], core::Time{10 * kSecond}, Ending::served).empty());
 }
 
 TEST_CASE("stop cuts sessions too") {
@@ -120,9 +122,9 @@ TEST_CASE("stop cuts sessions too") {
       R"({"session_id": "a", "arrival_time_ns": 0, "sub_requests": [{"input_toks": 1, "output_toks": 9, "tool_duration_ns": 1}, {"input_toks": 2, "output_toks": 9}]})"
       "\n");
   const auto by_count = replay(folder, R"(, "stop": {"requests": 1})");
-  CHECK(by_count->on_finished(*by_count->next(), core::Time{kSecond}).empty());
+  CHECK(by_count->on_finished(*by_count->next(), core::Time{kSecond}, Ending::served).empty());
   const auto by_time = replay(folder, R"(, "stop": {"duration": "1 s"})");
-  CHECK(by_time->on_finished(*by_time->next(), core::Time{kSecond}).empty());
+  CHECK(by_time->on_finished(*by_time->next(), core::Time{kSecond}, Ending::served).empty());
 }
 
 TEST_CASE("ties are spread inside their tick and depend on the seed only") {
@@ -205,4 +207,76 @@ TEST_CASE("a bad record in the middle of a trace is told when it is reached") {
   const auto problem = problem_of([&] { static_cast<void>(source->next()); });
   CHECK(problem.line == 4);
   CHECK(problem.marked == "0");
+}
+
+TEST_CASE("an arrival that rate_scale moves past the end of simulated time is told with its line") {
+  const TemporaryFolder folder;
+  folder.put("t.jsonl", seconds_trace(12));
+  const auto problem = problem_of([&] { all_of(*replay(folder, R"(, "rate_scale": 1e-6)")); });
+  CHECK(problem.code == "time_overflow");
+  CHECK(problem.line == 11);
+  CHECK(problem.pointer == "/arrival_time_ns");
+  CHECK(problem.marked == "10000000000");
+  // Before a run the line is told whatever the order in which the source reads.
+  const Workload tied = read_workload(R"({"trace": "t.jsonl", "rate_scale": 1e-6, "spread_ties": true})");
+  const TraceProblems found = check_trace_records(tied, folder / "t.jsonl");
+  REQUIRE(found.diagnostics.error_count() == 1);
+  CHECK(taken_apart(config::InputError(found.sources, found.diagnostics)).line == 11);
+}
+
+TEST_CASE("a check of a trace tells every bad line of every format and goes on after it") {
+  struct Case {
+    const char* name;
+    std::string text;
+    std::vector<std::size_t> lines;
+  };
+  const std::string good_row = R"({"input_toks": 5, "output_toks": 7, "arrival_time_ns": 1})"
+                               "\n";
+  const std::string good_moon = R"({"timestamp": 1, "input_length": 5, "output_length": 7, "hash_ids": [1]})"
+                                "\n";
+  const std::vector<Case> cases = {
+      {"v.csv",
+       "arrived_at,num_prefill_tokens,num_decode_tokens\n1,x,3\n1,1\n2,5,5\n\n9,5,5\n3,5,5\n4,5,0\n",
+       {2, 3, 7, 8}},
+      {"a.csv",
+       "TIMESTAMP,ContextTokens,GeneratedTokens\n2024-01-01 00:00:00,1,1\nnow,1,1\n2024-01-01 00:00:01,0,1",
+       {3, 4}},
+      {"l.jsonl", good_row + "[1]\n" + good_row + "{\n" + good_row + "{\"input_toks\": 1}\n", {2, 4, 6}},
+      {"m.jsonl", good_moon + "{\"timestamp\": 2}\n" + good_moon + "nonsense", {2, 4}},
+  };
+  const TemporaryFolder folder;
+  for (const Case& one : cases) {
+    INFO(one.name);
+    const auto file = folder.put(one.name, one.text);
+    const Workload workload = read_workload(std::string(R"({"trace": ")") + one.name + "\"}");
+    const TraceProblems found = check_trace_records(workload, file);
+    std::vector<std::size_t> lines;
+    for (const config::Diagnostic& error : found.diagnostics.errors()) {
+      lines.push_back(found.sources.line_column(error.where).line);
+    }
+    CHECK(lines == one.lines);
+  }
+}
+
+TEST_CASE("a check of a trace ends where a run does, at damage, or after 20 errors") {
+  const TemporaryFolder folder;
+  const auto count = [&](const std::string& text, const std::string& options) {
+    const auto file = folder.put("t.jsonl", text);
+    const Workload workload = read_workload(R"({"trace": "t.jsonl")" + options + "}");
+    return check_trace_records(workload, file).diagnostics;
+  };
+  const std::string bad_end = seconds_trace(10) + "nonsense\n";
+  CHECK(count(bad_end, "").error_count() == 1);
+  CHECK(count(bad_end, R"(, "limit": 10)").error_count() == 0);
+  CHECK(count(bad_end, R"(, "stop": {"requests": 9})").error_count() == 0);
+  CHECK(count(bad_end, R"(, "stop": {"duration": "4 s"}, "rate_scale": 2)").error_count() == 0);
+  CHECK(count(bad_end, R"(, "stop": {"duration": "5 s"}, "rate_scale": 2)").error_count() == 1);
+  CHECK(count("", "").error_count() == 1);
+  CHECK(count("", "").errors()[0].code == "empty_file");
+
+  std::string all_bad = seconds_trace(1);
+  for (int i = 0; i < 1000; ++i) all_bad += "nonsense\n";
+  const config::Diagnostics many = count(all_bad, "");
+  CHECK(many.error_count() == config::Diagnostics::kMaxErrors);
+  CHECK(many.errors().back().note.find("not read any further") != std::string::npos);
 }

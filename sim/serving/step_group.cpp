@@ -1,0 +1,96 @@
+#include "sim/serving/step_group.hpp"
+
+#include <algorithm>
+
+#include "sim/core/check.hpp"
+
+namespace moesim::serving {
+
+StepGroup::StepGroup(std::shared_ptr<execution::StepModel> model, const cost::EngineProfile& engine,
+                     const RankRules& rules, std::int64_t ranks, std::int64_t kv_blocks)
+    : model_(std::move(model)), engine_(&engine) {
+  for (std::int64_t rank = 0; rank < ranks; ++rank) ranks_.emplace_back(rules, kv_blocks);
+  batches_.resize(static_cast<std::size_t>(ranks));
+}
+
+void StepGroup::pad(std::vector<llm::RankBatch>& batches) const {
+  std::int64_t fullest = 0;
+  for (const llm::RankBatch& batch : batches) fullest = std::max(fullest, batch.tokens);
+  const auto& sizes = engine_->graphs.decode_sizes;
+  const auto size = std::lower_bound(sizes.begin(), sizes.end(), fullest);
+  if (!engine_->graphs.pad || size == sizes.end()) return;
+  for (llm::RankBatch& batch : batches) batch.tokens = *size;
+}
+
+core::Duration StepGroup::host_time(std::int64_t sequences) const {
+  return engine_->host.step_base.value + sequences * engine_->host.per_sequence.value;
+}
+
+StepGroup::Choice StepGroup::choose() {
+  Choice choice;
+  for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
+    const std::int64_t sequences = ranks_[rank].schedule(model_->batch_rule(), batches_[rank]);
+    choice.most_sequences = std::max(choice.most_sequences, sequences);
+    if (sequences > 0) choice.decodes_only = choice.decodes_only && ranks_[rank].decodes_only();
+  }
+  return choice;
+}
+
+void StepGroup::take_arrivals() {
+  for (EngineRank& rank : ranks_) rank.take_arrivals();
+}
+
+bool StepGroup::start_step(std::int64_t epoch, bool back_to_back) {
+  core::check(!busy_, "ranks start a step while one is running");
+  bool prepared = engine_->host.async && back_to_back;
+  if (!prepared) take_arrivals();
+  Choice choice = choose();
+  take_arrivals();
+  if (prepared && choice.most_sequences == 0) {
+    // There was nothing to prepare: the engine looks again when the step before has ended.
+    prepared = false;
+    choice = choose();
+  }
+  if (choice.most_sequences == 0) return false;
+  for (llm::RankBatch& batch : batches_) {
+    if (batch.tokens == 0) llm::add_chunk(batch, {1, 0, true}, model_->batch_rule());
+  }
+  if (choice.decodes_only) pad(batches_);
+  step_time_ = model_->price(batches_, epoch);
+  const core::Duration host = host_time(choice.most_sequences);
+  const core::Duration hidden = prepared ? gpu_time_ : core::Duration{};
+  const core::Duration exposed = std::max(core::Duration{}, host - hidden);
+  gpu_time_ = step_time_.total;
+  step_time_.total += exposed;
+  step_time_.by_part[static_cast<std::size_t>(execution::Part::host)] += exposed;
+  step_time_.by_resource[static_cast<std::size_t>(cost::Resource::latency)] += exposed;
+  step_time_.by_label[static_cast<std::size_t>(engine_->host.per_sequence.label)] += exposed;
+  busy_ = true;
+  return true;
+}
+
+void StepGroup::finish_step(std::vector<TokenOut>& out) {
+  core::check(busy_, "ranks end a step that was not started");
+  busy_ = false;
+  for (EngineRank& rank : ranks_) rank.finish_step(out);
+}
+
+namespace {
+
+template <class Value>
+std::int64_t sum_over(const std::vector<EngineRank>& ranks, Value value) {
+  std::int64_t sum = 0;
+  for (const EngineRank& rank : ranks) sum += value(rank);
+  return sum;
+}
+
+}  // namespace
+
+std::int64_t StepGroup::step_tokens() const {
+  return sum_over(ranks_, [](const EngineRank& rank) { return rank.step_tokens(); });
+}
+std::int64_t StepGroup::step_decode_tokens() const {
+  return sum_over(ranks_, [](const EngineRank& rank) { return rank.step_decode_tokens(); });
+}
+
+}  // namespace moesim::serving
