@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "models/llm/lowering.hpp"
 #include "sim/core/check.hpp"
 #include "sim/core/math.hpp"
 
@@ -47,19 +46,27 @@ core::Duration RoutedLoads::shard_time(std::vector<llm::Operator>& operators,
   return time;
 }
 
-ShardLoad RoutedLoads::draw(std::size_t group, std::span<const llm::Operator> operators, std::int64_t bucket,
-                            std::int64_t epoch) {
+// Of the bucket's tokens, not of the step's: the load must not depend on which step asked first.
+std::vector<llm::Operator> RoutedLoads::routed_operators(std::size_t group, std::int64_t tokens) {
+  llm::RankBatch batch;
+  batch.tokens = tokens;
+  llm::lower(setup_->architecture, setup_->layout, setup_->formats, batch, tokens, lowered_);
+  std::vector<llm::Operator> routed;
+  for (const llm::Operator& op : lowered_.layers[group].operators) {
+    const bool on_rows =
+        std::holds_alternative<llm::GroupedGemm>(op) || std::holds_alternative<llm::RoutedElementwise>(op);
+    if (on_rows) routed.push_back(op);
+  }
+  return routed;
+}
+
+ShardLoad RoutedLoads::draw(std::size_t group, std::int64_t bucket, std::int64_t epoch) {
   const llm::LayerGroup& layers = setup_->architecture.layers[group];
   const auto& moe = std::get<llm::MoeFfn>(layers.ffn);
   const std::int64_t tokens = bucket_tokens(bucket);
   const std::int64_t shards = setup_->layout.ep;
   const auto per_shard = static_cast<std::size_t>(moe.experts / shards);
-  routed_.clear();
-  for (const llm::Operator& op : operators) {
-    const bool routed =
-        std::holds_alternative<llm::GroupedGemm>(op) || std::holds_alternative<llm::RoutedElementwise>(op);
-    if (routed) routed_.push_back(op);
-  }
+  std::vector<llm::Operator> routed = routed_operators(group, tokens);
   std::vector<std::vector<std::int64_t>> slowest_rows;
   std::vector<core::Duration> slowest_time;
   core::Duration sum;
@@ -80,7 +87,7 @@ ShardLoad RoutedLoads::draw(std::size_t group, std::span<const llm::Operator> op
     for (std::int64_t shard = 0; shard < shards; ++shard) {
       const auto rows = std::span<const std::int64_t>(counts).subspan(
           static_cast<std::size_t>(shard) * per_shard, per_shard);
-      const core::Duration time = shard_time(routed_, rows);
+      const core::Duration time = shard_time(routed, rows);
       if (time > longest) {
         longest = time;
         best = rows;
@@ -98,17 +105,16 @@ ShardLoad RoutedLoads::draw(std::size_t group, std::span<const llm::Operator> op
   return {std::move(slowest_rows[nearest]), 0};
 }
 
-ShardLoad RoutedLoads::slowest(std::size_t group, std::span<const llm::Operator> operators,
-                               std::int64_t tokens, std::int64_t epoch) {
+ShardLoad RoutedLoads::slowest(std::size_t group, std::int64_t tokens, std::int64_t epoch) {
   const std::int64_t bucket = token_bucket(tokens);
   ShardLoad load;
   if (memo_) {
     const Key key{group, bucket, epoch};
     auto found = loads_.find(key);
-    if (found == loads_.end()) found = loads_.emplace(key, draw(group, operators, bucket, epoch)).first;
+    if (found == loads_.end()) found = loads_.emplace(key, draw(group, bucket, epoch)).first;
     load = found->second;
   } else {
-    load = draw(group, operators, bucket, epoch);
+    load = draw(group, bucket, epoch);
   }
   scale_rows(load.rows_by_expert, tokens, bucket_tokens(bucket));
   for (const std::int64_t rows : load.rows_by_expert) load.rows += rows;

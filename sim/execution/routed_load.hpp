@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "models/cost/price.hpp"
+#include "models/llm/lowering.hpp"
 #include "models/llm/operator.hpp"
 #include "sim/execution/step_model.hpp"
 
@@ -32,16 +33,15 @@ class RoutedLoads {
 
   RoutedLoads(const ReplicaSetup& setup, const cost::DevicePricer& pricer, bool memo);
 
-  // The slowest shard of layer group `group` when `tokens` tokens of all ranks are routed. `operators` are
-  // those of one layer of the group.
-  [[nodiscard]] ShardLoad slowest(std::size_t group, std::span<const llm::Operator> operators,
-                                  std::int64_t tokens, std::int64_t epoch);
+  // The slowest shard of layer group `group` when `tokens` tokens of all ranks are routed.
+  [[nodiscard]] ShardLoad slowest(std::size_t group, std::int64_t tokens, std::int64_t epoch);
 
  private:
   using Key = std::tuple<std::size_t, std::int64_t, std::int64_t>;  // group, bucket, epoch
 
-  [[nodiscard]] ShardLoad draw(std::size_t group, std::span<const llm::Operator> operators,
-                               std::int64_t bucket, std::int64_t epoch);
+  [[nodiscard]] ShardLoad draw(std::size_t group, std::int64_t bucket, std::int64_t epoch);
+  // The operators of one layer that work on routed rows, when `tokens` tokens of all ranks are routed.
+  [[nodiscard]] std::vector<llm::Operator> routed_operators(std::size_t group, std::int64_t tokens);
   [[nodiscard]] core::Duration shard_time(std::vector<llm::Operator>& operators,
                                           std::span<const std::int64_t> rows) const;
 
@@ -51,7 +51,7 @@ class RoutedLoads {
   std::vector<std::int64_t> first_layer_;  // global index of each group's first layer
   std::map<Key, ShardLoad> loads_;
   std::map<std::tuple<std::int64_t, std::int64_t>, std::vector<double>> probabilities_;  // by layer, epoch
-  std::vector<llm::Operator> routed_;
+  llm::StepOperators lowered_;
 };
 
 }  // namespace moesim::execution

@@ -261,7 +261,7 @@ struct StepModel::State {
     llm::LayerOperators& layer = scratch.layers[key.group];
     GroupTime time;
     if (!std::any_of(layer.operators.begin(), layer.operators.end(), is_routed)) return time;
-    const ShardLoad load = routed.slowest(key.group, layer.operators, key.tokens, key.epoch);
+    const ShardLoad load = routed.slowest(key.group, key.tokens, key.epoch);
     llm::set_expert_rows(layer.operators, load.rows_by_expert);
     const auto& moe = std::get<llm::MoeFfn>(setup.architecture.layers[key.group].ffn);
     time.experts.slowest_shard_rows = load.rows * setup.layout.ep;
