@@ -91,13 +91,6 @@ std::string host_name() {
   return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown";
 }
 
-Node exit_node(int code) {
-  Node node = Node::object();
-  node.set("code", Node::of(static_cast<std::int64_t>(code)));
-  node.set("reason", Node::of(exit_reason(code)));
-  return node;
-}
-
 class Session {
  public:
   Session(const Context& context, const RunFlags& flags, const std::vector<PlannedRun>& plan)

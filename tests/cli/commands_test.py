@@ -91,6 +91,14 @@ class ExitCodes(unittest.TestCase):
         self.assertEqual(document["error"]["code"], "infeasible")
         self.assertEqual(document["exit"], {"code": 3, "reason": "infeasible"})
 
+    def test_3_too_few_gpus(self):
+        arguments = ["run", SMALL, "-o", "few", "--set", "deployment.pools.main.replicas=9"]
+        document = one_document(moesim(*arguments, "--json", code=3).stdout)
+        self.assertEqual(document["error"]["code"], "too_few_gpus")
+        self.assertEqual(document["exit"], {"code": 3, "reason": "infeasible"})
+        # Together with a mistake in the text it is bad input.
+        moesim(*arguments, "--set", 'slo=["ttft.p99 <= 1 parsec"]', code=2)
+
     def test_5_limits(self):
         long_scenario("limit.json")
         for limit, end in ((["--until", "3s"], "until"), (["--max-events", "10000"], "event_limit"),
