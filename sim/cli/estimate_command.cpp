@@ -52,17 +52,23 @@ class EstimateCommand final : public Command {
     run_.declare(arguments);
   }
   int execute(const Context& context, const Arguments& arguments) override {
-    const std::string text = studies::estimate_scenario(request(), context.catalogue);
-    if (print_) {
-      context.out->print(text);
-      return kExitOk;
+    if (print_ && !run_.any().empty()) {
+      throw config::InputError(
+          "contradiction",
+          fmt::format("--print-scenario runs nothing, {} is about a run: give one of them", run_.any()));
     }
     if (run_.hash() && !run_.output()) {
       throw config::InputError("missing_flag", "--hash needs result files", "--hash -o DIR");
     }
     PlannedRun planned;
-    planned.prepared = studies::prepare_text(text, "estimate", context.catalogue,
-                                             overrides_.overrides(arguments, *context.environment));
+    planned.prepared =
+        studies::prepare_text(studies::estimate_scenario(request(), context.catalogue), "estimate",
+                              context.catalogue, overrides_.overrides(arguments, *context.environment));
+    if (print_) {
+      // What would run: with the values of --set, --merge and the environment.
+      context.print_json(planned.prepared.loaded.document.root);
+      return kExitOk;
+    }
     if (run_.output()) planned.folder = *run_.output();
     return run_all(context, run_, {planned}, 1);
   }

@@ -37,6 +37,18 @@ void RunFlags::declare(Arguments& arguments) {
   arguments.flag("--no-fold", "price equal layers one by one (same results, slower)", no_fold_);
 }
 
+std::string_view RunFlags::any() const {
+  if (output_) return "-o";
+  if (hash_) return "--hash";
+  if (enforce_) return "--enforce";
+  if (expect_) return "--expect";
+  if (until_) return "--until";
+  if (max_events_) return "--max-events";
+  if (max_wall_) return "--max-wall";
+  if (no_memo_) return "--no-memo";
+  return no_fold_ ? "--no-fold" : "";
+}
+
 studies::RunSettings RunFlags::settings(const Context& context) const {
   studies::RunSettings settings;
   settings.data_dir = context.data_dir;

@@ -374,6 +374,21 @@ class OtherCommands(unittest.TestCase):
         self.assertEqual(printed["metrics"], direct["metrics"])
         self.assertEqual(printed["metrics"]["served"]["value"], 40)
 
+    def test_the_printed_scenario_has_the_overrides(self):
+        arguments = ["estimate", "--model", "llama-3.1-8b", "--gpu", "h100-sxm", "--osl", "8"]
+        pathlib.Path("estimate-patch.json").write_text('{"kv": {"block_tokens": 32}}', encoding="utf-8")
+        text = moesim(*arguments, "--print-scenario", "--set", "deployment.pools.main.replicas=2", "--seed", "5",
+                      "--unset", "description", "--merge", "estimate-patch.json",
+                      env={"MOESIM_SET_prices__gpu_hour": "1 USD"}).stdout
+        scenario = one_document(text)
+        self.assertEqual(scenario["deployment"]["pools"]["main"]["replicas"], 2)
+        self.assertEqual((scenario["seed"], scenario["kv"]["block_tokens"]), (5, 32))
+        self.assertEqual(scenario["prices"]["gpu_hour"], "1 USD")
+        self.assertNotIn("description", scenario)
+        for flags in (["-o", "never"], ["--enforce"], ["--until", "5s"], ["--hash"]):
+            self.assertIn("--print-scenario", moesim(*arguments, "--print-scenario", *flags, code=2).stderr)
+        self.assertFalse(os.path.exists("never"))
+
     def test_schemas(self):
         moesim("schema", "--all", "-o", "schemas")
         names = one_document(moesim("schema", "--json").stdout)["schemas"]
