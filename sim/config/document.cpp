@@ -83,12 +83,14 @@ bool follow_extends(Node& tree, const fs::path& file, SourceSet& sources, std::v
   const Node* extends = tree.kind == Node::Kind::object ? tree.find("extends") : nullptr;
   if (extends == nullptr) return true;
   const Location where = key_location(tree, "extends");
+  bool schema_level = false;
   const auto fail = [&](std::string code, std::string message, std::string suggestion = "") {
     diagnostics.add({std::move(code), "/extends", extends->where, std::move(message), std::move(suggestion),
-                     "", false, false});
+                     "", schema_level, false});
     return false;
   };
   if (extends->kind != Node::Kind::string) {
+    schema_level = chain.empty() && kind == OriginKind::file;
     return fail("wrong_type", fmt::format("\"extends\" must be a file, not {}", kind_words(extends->kind)));
   }
   fs::path base;
@@ -150,6 +152,7 @@ std::string folder_of(const fs::path& file, const Catalogue& catalogue) {
 Document finish(Document document, const Catalogue& catalogue, const std::vector<Override>& overrides,
                 Diagnostics diagnostics) {
   if (!diagnostics.has_errors()) {
+    document.extended = document.root.kind == Node::Kind::object && document.root.find("extends") != nullptr;
     follow_extends(document.root, document.path, document.sources, document.files, {}, catalogue,
                    folder_of(document.path, catalogue), OriginKind::file, diagnostics);
   }

@@ -52,6 +52,7 @@ struct Document {
   SourceSet sources;
   std::filesystem::path path;      // the file, for relative paths inside it; empty for text
   std::vector<std::string> files;  // every file that took part, in the order of reading
+  bool extended = false;           // the root had "extends": JSON Schema sees only a part of it
 };
 
 // Parses a text. Throws InputError with every problem found (syntax, duplicate keys, depth, size, UTF-8).
@@ -68,7 +69,8 @@ struct Document {
 // State of one read: problems, and the way to named entries.
 class Reader {
  public:
-  Reader(Document& document, const Catalogue& catalogue) : document_(&document), catalogue_(&catalogue) {}
+  Reader(Document& document, const Catalogue& catalogue)
+      : document_(&document), catalogue_(&catalogue), entry_depth_(document.extended ? 1 : 0) {}
 
   void error(std::string code, const Node& at, std::string message, std::string suggestion = "",
              std::string note = "", bool schema_level = true);

@@ -240,12 +240,15 @@ TEST_CASE("at most twenty errors are kept and the rest is counted") {
 
 TEST_CASE("the schema lists fields, bounds, patterns and alternatives") {
   const config::Node schema = config::json_schema<sample::Machine>("machine");
-  CHECK(config::resolve_pointer(schema, "/required/1")->text == "memory");
-  CHECK(config::resolve_pointer(schema, "/additionalProperties")->boolean == false);
+  CHECK(config::resolve_pointer(schema, "/anyOf/0/required/1")->text == "memory");
+  CHECK(config::resolve_pointer(schema, "/anyOf/0/additionalProperties")->boolean == false);
   CHECK(config::resolve_pointer(schema, "/definitions/memory/properties/stacks/maximum")->integer == 16);
   CHECK(config::resolve_pointer(schema, "/definitions/memory/properties/stacks/default")->integer == 5);
-  CHECK(config::resolve_pointer(schema, "/properties/arrival/oneOf/1/properties/process/const")->text ==
-        "bursts");
+  CHECK(
+      config::resolve_pointer(schema, "/anyOf/0/properties/arrival/oneOf/1/properties/process/const")->text ==
+      "bursts");
+  CHECK(config::resolve_pointer(schema, "/anyOf/1/required/0")->text == "extends");
+  CHECK(config::resolve_pointer(schema, "/anyOf/1/properties/extends/type")->text == "string");
 }
 
 TEST_CASE("a caret stands under the error and control characters do not reach the terminal") {
