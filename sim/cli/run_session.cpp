@@ -130,7 +130,11 @@ class Session {
       info.files.push_back(file.string());
     }
     std::vector<reports::WrittenFile> files;
-    if (planned.folder) files = reports::write_result_files(*planned.folder, report, info);
+    try {
+      if (planned.folder) files = reports::write_result_files(*planned.folder, report, info);
+    } catch (const io::IoError&) {
+      return not_written(answer(planned, report, {}), std::current_exception());
+    }
     return answer(planned, report, files);
   }
 
@@ -154,6 +158,19 @@ class Session {
     for (const PlannedRun& planned : plan)
       all.push_back(studies::expected_requests(planned.prepared.loaded.value));
     return all;
+  }
+
+  // The run is done and paid for: its answer is printed, and the failure told after it.
+  Answer not_written(Answer answer, const std::exception_ptr& exception) const {
+    Failure failure = describe_failure(exception, context_.facts, context_.err_style.color);
+    answer.code = failure.exit_code;
+    answer.note.clear();
+    answer.failure += failure.text;
+    if (context_.format == Format::json) {
+      answer.document.set("error", std::move(failure.error));
+      answer.document.set("exit", exit_node(failure.exit_code));
+    }
+    return answer;
   }
 
   static Answer not_run(const PlannedRun& planned) {
@@ -259,6 +276,37 @@ class Session {
   ProgressMeter meter_;
 };
 
+// The folders that were made for the results; those that are still empty at the end go again.
+class MadeFolders {
+ public:
+  explicit MadeFolders(const std::vector<PlannedRun>& plan) {
+    try {
+      for (const PlannedRun& planned : plan) {
+        if (!planned.folder) continue;
+        const auto made = reports::prepare_result_folder(*planned.folder);
+        made_.insert(made_.begin(), made.begin(), made.end());
+      }
+    } catch (...) {
+      remove_empty();
+      throw;
+    }
+  }
+  ~MadeFolders() { remove_empty(); }
+  MadeFolders(const MadeFolders&) = delete;
+  MadeFolders& operator=(const MadeFolders&) = delete;
+
+ private:
+  void remove_empty() const {
+    std::error_code ignored;
+    for (const fs::path& folder : made_) {
+      // Keeps what is not empty, and what has taken the folder's place.
+      if (fs::is_directory(fs::symlink_status(folder, ignored))) fs::remove(folder, ignored);
+    }
+  }
+
+  std::vector<fs::path> made_;  // innermost first
+};
+
 // One document for one run; a list of them for several.
 Node combined(std::vector<Answer>& answers, int code) {
   if (answers.size() == 1) return std::move(answers.front().document);
@@ -296,6 +344,7 @@ int run_all(const Context& context, const RunFlags& flags, const std::vector<Pla
             std::size_t jobs) {
   static_cast<void>(flags.settings(context));  // tells of bad values before anything runs
   if (flags.output() && flags.output()->empty()) throw io::IoError("-o", 0, "needs the name of a folder");
+  const MadeFolders folders(plan);
   for (const PlannedRun& planned : plan) {
     context.warn(planned.prepared.loaded.warnings, planned.prepared.loaded.document.sources);
   }

@@ -84,6 +84,34 @@ class ExitCodes(unittest.TestCase):
         moesim("run", SMALL, "-o", "in-the-way", code=2)
         self.assertEqual(pathlib.Path("in-the-way").read_text(encoding="utf-8"), "mine")
 
+    def test_2_a_wrong_folder_is_told_before_the_run(self):
+        long_scenario("hours.json")
+        pathlib.Path("in-the-way").write_text("mine", encoding="utf-8")
+        os.makedirs("blocked/results.json", exist_ok=True)
+        for folder in ("in-the-way", "in-the-way/below", "/proc/foo", "blocked"):
+            started = time.monotonic()
+            result = moesim("run", "hours.json", "-o", folder, code=2)
+            self.assertEqual(result.stdout, "")
+            self.assertLess(time.monotonic() - started, 5)
+        moesim("run", "hours.json", SMALL, "-o", "/proc/foo", code=2)
+
+    def test_2_a_late_write_error_still_prints_the_answer(self):
+        long_scenario("late.json")
+        for form, has in (("text", "PARTIAL RESULTS"), ("json", '"metrics"')):
+            process = subprocess.Popen([MOESIM, "run", "late.json", "-o", "late", "--max-wall", "1500ms", "--format", form],
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+            time.sleep(0.7)
+            os.rmdir("late")
+            pathlib.Path("late").write_text("in the way", encoding="utf-8")
+            out, err = process.communicate(timeout=60)
+            os.remove("late")
+            self.assertEqual(process.returncode, 2, err)
+            self.assertIn(has, out)
+            self.assertIn("error:", err)
+            if form == "json":
+                document = one_document(out)
+                self.assertEqual((document["error"]["code"], document["exit"]["code"]), ("io", 2))
+
     def test_3_infeasible(self):
         arguments = ["estimate", "--model", "deepseek-v3", "--gpu", "h100-sxm"]
         self.assertIn("what would help", moesim(*arguments, code=3).stderr)
