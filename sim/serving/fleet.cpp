@@ -90,7 +90,7 @@ Fleet::Fleet(const Scenario& scenario, const std::vector<MemoryBudget>& budgets,
   for (const auto& [name, pool] : scenario.deployment.pools) {
     const MemoryBudget& budget = budgets[index];
     if (budget.kv_blocks < 1)
-      throw InfeasibleError(does_not_fit(budget), fitting_layout(scenario, name, pool));
+      throw InfeasibleError(does_not_fit(budget), memory_remedy(scenario, name, pool));
     // Replicas that see the same links share one model and its memory of prices.
     std::vector<std::pair<execution::ReplicaSetup, std::shared_ptr<execution::StepModel>>> models;
     for (std::int64_t r = 0; r < pool.replicas; ++r) {

@@ -87,6 +87,27 @@ TEST_CASE("a model that does not fit is infeasible and the remedy fits") {
   }
 }
 
+TEST_CASE("the remedy names the setting that is to blame and the largest part") {
+  const auto remedy = [](const std::vector<std::string>& changes) {
+    try {
+      static_cast<void>(serving::simulate(scenario(test::kSmallScenario, changes), {}));
+    } catch (const serving::InfeasibleError& error) {
+      return error.remedy();
+    }
+    return std::string("it ran");
+  };
+  const auto says = [&](const std::vector<std::string>& changes, std::string_view words) {
+    INFO(remedy(changes));
+    CHECK(remedy(changes).find(words) != std::string::npos);
+  };
+  says({"memory.utilization=0.1"}, "memory.utilization 0.1 keeps");
+  const std::string tokens = "deployment.scheduler.max_num_batched_tokens=9000000";
+  says({tokens}, "max_num_batched_tokens 9000000 needs");
+  says({"memory.utilization=0.1", tokens}, ", and max_num_batched_tokens");
+  // Neither the engine's settings nor more GPUs make room: the largest part besides the weights is named.
+  says({"deployment.engine.memory.runtime.value=90 GiB"}, "the engine's runtime, 90.0 GiB");
+}
+
 TEST_CASE("the memory of a device is divided without a rest") {
   for (const char* rule : {"total-times-fraction", "free-times-fraction"}) {
     const serving::Scenario s = scenario(test::kMoeScenario, {std::string("memory.rule=") + rule});
