@@ -68,7 +68,7 @@ int RunFlags::exit_code(const reports::RunReport& report, int signal) const {
   if (!std::all_of(results.checks.begin(), results.checks.end(), held)) return kExitInternal;
   if (results.end == serving::RunEnd::interrupted) return signal == SIGTERM ? kExitTerminate : kExitInterrupt;
   if (report.partial()) return kExitLimit;
-  if (enforce_ && !results.slo_met) return kExitNo;
+  if (enforce_ && results.slo_met == false) return kExitNo;
   if (expect_ && !std::all_of(results.expect.begin(), results.expect.end(), held)) return kExitNo;
   return kExitOk;
 }
@@ -338,6 +338,24 @@ void print_answers(const Context& context, std::vector<Answer>& answers, int cod
   context.err->flush();
 }
 
+// A gate without a rule would pass whatever happens.
+void warn_before(const Context& context, const RunFlags& flags, const std::vector<PlannedRun>& plan) {
+  for (const PlannedRun& planned : plan) {
+    const auto& loaded = planned.prepared.loaded;
+    context.warn(loaded.warnings, loaded.document.sources);
+    const auto no_rules = [&](std::string_view flag, std::string_view key) {
+      config::Diagnostic warning;
+      warning.code = "no_rules";
+      warning.message =
+          fmt::format("{} has nothing to judge: {} has no \"{}\"", flag, planned.prepared.name, key);
+      warning.warning = true;
+      context.warn({warning}, {});
+    };
+    if (flags.enforce() && loaded.value.slo.empty()) no_rules("--enforce", "slo");
+    if (flags.expect() && loaded.value.expect.empty()) no_rules("--expect", "expect");
+  }
+}
+
 }  // namespace
 
 int run_all(const Context& context, const RunFlags& flags, const std::vector<PlannedRun>& plan,
@@ -345,9 +363,7 @@ int run_all(const Context& context, const RunFlags& flags, const std::vector<Pla
   static_cast<void>(flags.settings(context));  // tells of bad values before anything runs
   if (flags.output() && flags.output()->empty()) throw io::IoError("-o", 0, "needs the name of a folder");
   const MadeFolders folders(plan);
-  for (const PlannedRun& planned : plan) {
-    context.warn(planned.prepared.loaded.warnings, planned.prepared.loaded.document.sources);
-  }
+  warn_before(context, flags, plan);
   const SignalGuard signals;
   Session session(context, flags, plan);
   std::vector<Answer> answers(plan.size());

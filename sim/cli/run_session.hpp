@@ -19,6 +19,8 @@ class RunFlags {
 
   [[nodiscard]] const std::optional<std::string>& output() const { return output_; }
   [[nodiscard]] bool hash() const { return hash_; }
+  [[nodiscard]] bool enforce() const { return enforce_; }
+  [[nodiscard]] bool expect() const { return expect_; }
   // One of the flags that was given ("--until"), or "" if none was.
   [[nodiscard]] std::string_view any() const;
   // The settings without the callbacks. Throws config::InputError for a value that is no number or duration.

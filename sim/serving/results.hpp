@@ -96,7 +96,7 @@ struct Quantiles {
 // One rule of "slo" or "expect", and how it went.
 struct RuleResult {
   std::string text;
-  std::string metric;  // "ttft.p99"
+  std::string metric;           // "ttft.p99"
   std::optional<double> value;  // in SI units; none if the run did not produce the metric
   double limit = 0;
   std::string unit;  // of both
@@ -154,7 +154,7 @@ struct Results {
   std::vector<std::string> warnings;
   std::uint64_t order_hash = 0;
   std::uint64_t events = 0;
-  bool slo_met = true;
+  std::optional<bool> slo_met;  // none without rules in "slo": nothing was asked for
 };
 
 // A measured number with a name and a unit.

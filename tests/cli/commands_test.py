@@ -67,6 +67,9 @@ class ExitCodes(unittest.TestCase):
         self.assertIn("SLO MISSED", moesim("run", SMALL, "-o", "e0", *missed).stdout)
         moesim("run", SMALL, "-o", "e0", *missed, "--enforce", code=1)
         moesim("run", SMALL, "-o", "e0", "--set", 'expect=["served <= 1"]', "--expect", code=1)
+        asked = moesim("run", SMALL, "-o", "e0", "--unset", "slo", "--enforce", "--json")
+        self.assertIn("--enforce has nothing to judge", asked.stderr)
+        self.assertIsNone(one_document(asked.stdout)["slo_met"])
         document = one_document(moesim("run", SMALL, "-o", "e0", *missed, "--enforce", "--json", code=1).stdout)
         self.assertEqual(document["exit"], {"code": 1, "reason": "no"})
 

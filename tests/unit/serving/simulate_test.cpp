@@ -164,11 +164,34 @@ TEST_CASE("replicas behind a balancer share the load") {
   }
 }
 
+TEST_CASE("refused requests miss the SLO unless it says how many may be refused") {
+  const std::string too_long = "workload.lengths.input={\"distribution\":\"fixed\",\"tokens\":200000}";
+  const auto implied = run(scenario(test::kSmallScenario, {too_long, "slo=[\"preemptions <= 5\"]"}));
+  REQUIRE(implied.slo.size() == 2);
+  CHECK(implied.slo[1].text == "refused <= 0");
+  CHECK(implied.slo[1].value == 24.0);
+  CHECK(implied.slo_met == false);
+  const auto own = run(scenario(test::kSmallScenario, {too_long, "slo=[\"refused <= 100\"]"}));
+  CHECK(own.slo.size() == 1);
+  CHECK(own.slo_met == true);
+  // Without a rule there is neither a met nor a missed SLO.
+  CHECK_FALSE(run(scenario(test::kSmallScenario, {too_long})).slo_met.has_value());
+}
+
 TEST_CASE("warm-up requests are served but not measured") {
   const auto results = run(scenario(test::kSmallScenario, {"workload.warmup={\"requests\":8}"}));
   CHECK(results.served == 24);
   CHECK(results.requests.size() == 32);
   CHECK(results.clock_start > core::Time{});
+  const std::string nothing = "the warm-up covers all requests: nothing was measured";
+  const auto has = [&](const serving::Results& r) {
+    return std::find(r.warnings.begin(), r.warnings.end(), nothing) != r.warnings.end();
+  };
+  CHECK_FALSE(has(results));
+  serving::RunOptions early;
+  early.until = core::Duration{1'000'000'000'000};
+  CHECK(
+      has(serving::simulate(scenario(test::kSmallScenario, {"workload.warmup={\"requests\":800}"}), early)));
 }
 
 TEST_CASE("rules are judged, and goodput counts requests that meet them") {
@@ -177,7 +200,7 @@ TEST_CASE("rules are judged, and goodput counts requests that meet them") {
   REQUIRE(results.slo.size() == 2);
   CHECK_FALSE(results.slo[0].held);
   CHECK(results.slo[1].held);
-  CHECK_FALSE(results.slo_met);
+  CHECK(results.slo_met == false);
   CHECK(results.goodput_per_s == 0);
   CHECK(results.expect[0].held);
 }
