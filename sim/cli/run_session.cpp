@@ -142,9 +142,9 @@ class Session {
     Failure failure = describe_failure(exception, context_.facts, context_.err_style.color);
     Answer answer;
     answer.code = failure.exit_code;
-    answer.failure = fmt::format("{}:\n{}", plan_[index].prepared.name, failure.text);
+    answer.failure = fmt::format("{}:\n{}", plan_[index].prepared.title(), failure.text);
     answer.document = Node::object();
-    answer.document.set("scenario", Node::of(std::string_view(plan_[index].prepared.name)));
+    answer.document.set("scenario", Node::of(std::string_view(plan_[index].prepared.title())));
     answer.document.set("error", std::move(failure.error));
     answer.document.set("exit", exit_node(failure.exit_code));
     return answer;
@@ -176,9 +176,9 @@ class Session {
   static Answer not_run(const PlannedRun& planned) {
     Answer answer;
     answer.code = SignalGuard::received() == SIGTERM ? kExitTerminate : kExitInterrupt;
-    answer.failure = fmt::format("{}: not run, interrupted before it began\n", planned.prepared.name);
+    answer.failure = fmt::format("{}: not run, interrupted before it began\n", planned.prepared.title());
     answer.document = Node::object();
-    answer.document.set("scenario", Node::of(std::string_view(planned.prepared.name)));
+    answer.document.set("scenario", Node::of(std::string_view(planned.prepared.title())));
     answer.document.set("not_run", Node::of(true));
     answer.document.set("exit", exit_node(answer.code));
     return answer;
@@ -212,7 +212,7 @@ class Session {
         answer.document = document(report, files, answer.code);
         break;
       case Format::csv:
-        answer.text = csv_rows(planned, report);
+        answer.text = csv_rows(report);
         break;
     }
     if (planned.folder && !context_.quiet) {
@@ -256,7 +256,7 @@ class Session {
     return node;
   }
 
-  static std::string csv_rows(const PlannedRun& planned, const reports::RunReport& report) {
+  static std::string csv_rows(const reports::RunReport& report) {
     reports::Table table({{"scenario", false, 0},
                           {"metric", false, 0},
                           {"value", true, 0},
@@ -264,7 +264,7 @@ class Session {
                           {"better", false, 0},
                           {"partial", true, 0}});
     for (const serving::Metric& metric : serving::metrics(report.results)) {
-      table.add({planned.prepared.name, metric.name, io::format_double(metric.value), metric.unit,
+      table.add({report.manifest.scenario, metric.name, io::format_double(metric.value), metric.unit,
                  metric.lower_is_better ? "lower" : "higher", report.partial() ? "1" : "0"});
     }
     return table.csv();
@@ -347,7 +347,7 @@ void warn_before(const Context& context, const RunFlags& flags, const std::vecto
       config::Diagnostic warning;
       warning.code = "no_rules";
       warning.message =
-          fmt::format("{} has nothing to judge: {} has no \"{}\"", flag, planned.prepared.name, key);
+          fmt::format("{} has nothing to judge: {} has no \"{}\"", flag, planned.prepared.title(), key);
       warning.warning = true;
       context.warn({warning}, {});
     };

@@ -380,6 +380,13 @@ class Results(unittest.TestCase):
         moesim("run", "twin.json", "twin/twin.json", "-o", "twins")
         self.assertEqual(set(os.listdir("twins")), {"twin", "twin-2"})
 
+    def test_every_format_calls_the_run_by_its_name(self):
+        named = ["run", SMALL, "-o", "named", "--set", "name=one name"]
+        self.assertEqual(one_document(moesim(*named, "--json").stdout)["manifest"]["scenario"], "one name")
+        rows = list(csv.DictReader(io.StringIO(moesim(*named, "--format", "csv").stdout)))
+        self.assertEqual({row["scenario"] for row in rows}, {"one name"})
+        self.assertTrue(moesim(*named).stdout.startswith("one name: "))
+
     def test_default_folder(self):
         moesim("run", SMALL)
         self.assertEqual(set(os.listdir("out/llama-3.1-8b-h100")), RESULT_FILES)
