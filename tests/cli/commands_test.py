@@ -230,6 +230,17 @@ class Streams(unittest.TestCase):
             for line in moesim(*command).stdout.splitlines():
                 self.assertLessEqual(len(line), 100, line)
 
+    def test_text_of_a_scenario_cannot_drive_the_terminal(self):
+        evil = "\x1b]0;owned\x07\u009b31m"
+        scenario = json.loads(pathlib.Path(SMALL).read_text(encoding="utf-8"))
+        scenario["name"] = f"name{evil}"
+        scenario["cluster"]["node"] = {"extends": "hgx-h100-8", "gpu": {"extends": "h100-sxm", "price": {"date": evil}}}
+        pathlib.Path("evil.json").write_text(json.dumps(scenario), encoding="utf-8")
+        shown = moesim("run", "evil.json", "-o", "evil")
+        for sign in ("\x1b", "\x07", "\u009b"):
+            self.assertNotIn(sign, shown.stdout + shown.stderr)
+        self.assertIn("name?]0;owned??31m", shown.stdout)
+
     def test_quiet(self):
         self.assertEqual(moesim("run", SMALL, "-o", "streams", "-q").stderr, "")
 
