@@ -279,6 +279,15 @@ class Terminal(unittest.TestCase):
             for line in re.sub(r"\x1b\[[0-9;]*m", "", text).replace("\r", "").split("\n"):
                 self.assertLessEqual(len(line), columns)
 
+    def test_lists_fit_and_say_what_is_left_out(self):
+        for columns in (60, 80, 120):
+            for kind in ("gpu", "model", "node", "fabric", "engine"):
+                text = self.on_terminal(columns, "describe", kind, "--color", "never").replace("\r", "")
+                for line in text.split("\n"):
+                    self.assertLessEqual(len(line), columns, line)
+                if kind in ("gpu", "model"):
+                    self.assertEqual("left out for want of width" in text, columns < 100, text)
+
     def test_no_escape_codes_where_they_are_not_wanted(self):
         for env in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
             self.assertNotIn("\x1b", self.on_terminal(80, "run", SMALL, "-o", "tty", env=env))
