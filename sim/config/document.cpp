@@ -149,6 +149,12 @@ std::string folder_of(const fs::path& file, const Catalogue& catalogue) {
   return std::string(kScenarioFolder);
 }
 
+void collect_removals(const Node& patch, const std::string& pointer, std::vector<Removal>& removals) {
+  if (patch.kind == Node::Kind::null) removals.push_back({pointer, patch.where});
+  for (const Member& member : patch.members)
+    collect_removals(member.value, pointer_join(pointer, member.key), removals);
+}
+
 Document finish(Document document, const Catalogue& catalogue, const std::vector<Override>& overrides,
                 Diagnostics diagnostics) {
   if (!diagnostics.has_errors()) {
@@ -162,7 +168,7 @@ Document finish(Document document, const Catalogue& catalogue, const std::vector
   for (const Override& change : ordered) {
     if (diagnostics.has_errors()) break;
     if (change.kind != Override::Kind::merge_file) {
-      apply_override(document.root, change, document.sources, diagnostics);
+      apply_override(document, change, diagnostics);
       continue;
     }
     Node patch;
@@ -172,6 +178,7 @@ Document finish(Document document, const Catalogue& catalogue, const std::vector
         diagnostics.add(
             {"wrong_type", "", patch.where, "a merge file must hold an object", "", "", false, false});
       }
+      collect_removals(patch, "", document.removals);
       merge_over(document.root, std::move(patch), false);
     }
   }

@@ -263,7 +263,8 @@ bool read_tag(const Node& in, Reader& reader, std::string_view key, std::span<co
   if (tag == nullptr) {
     Node at;
     at.where = {in.where.source, in.where.begin, in.where.begin + 1};
-    reader.error("missing_key", at, fmt::format("\"{}\" is missing: one of {}", key, choice_summary(names)));
+    reader.error("missing_key", at, fmt::format("\"{}\" is missing: one of {}", key, choice_summary(names)),
+                 "", reader.removal_note(pointer_join(reader.pointer(), key)));
     return false;
   }
   return read_inside(reader, key, [&] { return read_choice(*tag, reader, names, index); });
