@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Problems point at what the user wrote: the file, a flag, a variable or a patch."""
+import json
 import pathlib
 import sys
 import unittest
@@ -56,6 +57,56 @@ class Blame(unittest.TestCase):
     def test_the_warnings_of_estimate_show_no_text(self):
         text = moesim("estimate", "--model", "llama-3.1-8b", "--gpu", "h100-sxm", "--osl", "8", "--tp", "1").stderr
         self.assertEqual(text, "warning: 7 of the cluster's 8 GPUs are not used and not paid for\n")
+
+
+class Suggestions(unittest.TestCase):
+    def suggestion(self, change):
+        return one_document(moesim("run", SMALL, "--set", change, "--json", code=2).stdout)["error"].get("suggestion", "")
+
+    def test_no_other_number_or_currency(self):
+        arrival = '{"process": "poisson", "rate": 5}'
+        self.assertEqual(self.suggestion(f"workload.arrival={arrival}"), '"5/s"')
+        self.assertEqual(self.suggestion("prices.gpu_hour=2.49"), '"2.49 USD"')
+        self.assertEqual(self.suggestion('prices.gpu_hour="2.49 EUR"'), "")
+        self.assertEqual(self.suggestion("workload.stop={\"duration\": 10}"), "")
+        self.assertEqual(self.suggestion("foo"), "")
+        self.assertEqual(self.suggestion("foo.bar=1"), "")
+        self.assertEqual(self.suggestion('slo=["ttft <= 1 s"]'), '"ttft.p99 <= 1 s"')
+
+
+class WhatIf(unittest.TestCase):
+    BANDWIDTH = "cluster.node.gpu.hbm.bandwidth"
+
+    def explained(self, *arguments, env=None):
+        document = one_document(moesim("explain", SMALL, *arguments, self.BANDWIDTH, "--json", env=env).stdout)
+        return {key: document["resolved"][key] for key in ("value", "source", "label")}
+
+    def test_a_bare_number_is_an_assumption(self):
+        change = f"{self.BANDWIDTH}=3.5 TB/s"
+        wanted = {"value": "3.5 TB/s", "source": f"--set {change}", "label": "assumed"}
+        self.assertEqual(self.explained("--set", change), wanted)
+        # The same for the value alone: the datasheet did not say it.
+        self.assertEqual(self.explained("--set", f"{self.BANDWIDTH}.value=3.5 TB/s"),
+                         {**wanted, "source": f"--set {self.BANDWIDTH}.value=3.5 TB/s"})
+        variable = "MOESIM_SET_" + self.BANDWIDTH.replace(".", "__")
+        self.assertEqual(self.explained(env={variable: "3.5 TB/s"}), {**wanted, "source": f"{variable}=3.5 TB/s"})
+        patch = '{"cluster": {"node": {"extends": "hgx-h100-8", "gpu": {"extends": "h100-sxm", "hbm": {"bandwidth": "3.5 TB/s"}}}}}'
+        pathlib.Path("faster.json").write_text(patch, encoding="utf-8")
+        self.assertEqual(self.explained("--merge", "faster.json"), {**wanted, "source": "--merge faster.json:1"})
+        moesim("run", SMALL, "-o", "what-if", "--set", change)
+
+    def test_who_names_a_source_is_believed(self):
+        text = moesim("explain", SMALL, self.BANDWIDTH, "--set",
+                      self.BANDWIDTH + '={"value": "3.5 TB/s", "source": "study", "label": "derived"}', "--json").stdout
+        self.assertEqual(one_document(text)["resolved"]["label"], "derived")
+
+    def test_a_file_must_name_its_source(self):
+        scenario = json.loads(pathlib.Path(SMALL).read_text(encoding="utf-8"))
+        scenario["cluster"]["node"] = {"extends": "hgx-h100-8", "gpu": {"extends": "h100-sxm", "hbm": {"bandwidth": "3.5 TB/s"}}}
+        pathlib.Path("bare.json").write_text(json.dumps(scenario), encoding="utf-8")
+        error = one_document(moesim("run", "bare.json", "--json", code=2).stdout)["error"]
+        self.assertEqual(error["code"], "wrong_type")
+        self.assertIn('{"value": "3.5 TB/s", "source": ', error["suggestion"])
 
 
 if __name__ == "__main__":
