@@ -181,7 +181,8 @@ void apply_override(Document& document, const Override& change, Diagnostics& dia
                      false,
                      false});
   };
-  if (set && equals == std::string::npos) return fail("expected path=value", "deployment.pools.main.tp=8");
+  if (set && equals == std::string::npos)
+    return fail("expected path=value, for example deployment.pools.main.tp=8", "");
   if (path_end == 0) return fail("the path is empty", "");
   const std::vector<std::string> parts = path_parts(std::string_view(argument).substr(0, path_end));
   if (parts.size() > kMaxDepth) return fail("the path is too deep", "");

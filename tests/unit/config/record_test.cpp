@@ -238,6 +238,28 @@ TEST_CASE("at most twenty errors are kept and the rest is counted") {
   CHECK(found.error_count() == 51);
 }
 
+TEST_CASE("a suggestion keeps the number and is near") {
+  CHECK(config::nearest("foo", {"slo", "fit", "model"}).empty());
+  CHECK(config::nearest("pt", {"tp", "ep"}) == "tp");
+  config::QuantityError error;
+  double value = 0;
+  CHECK_FALSE(config::parse_real("2.49 EUR", config::Dimension::usd, value, error));
+  CHECK(error.suggestion.empty());
+  CHECK_FALSE(config::parse_real("2.49 $", config::Dimension::usd, value, error));
+  CHECK(error.suggestion == "2.49 USD");
+}
+
+TEST_CASE("text after the document is called so") {
+  for (const char* text : {"{} x", "{\"a\": 1}\n}", "[1] {\"b\": 2}", "{} ,"}) {
+    try {
+      static_cast<void>(config::parse_text(text, "t.json"));
+      FAIL(text);
+    } catch (const config::InputError& error) {
+      CHECK(std::string(error.what()) == "text after the end of the document");
+    }
+  }
+}
+
 TEST_CASE("the schema lists fields, bounds, patterns and alternatives") {
   const config::Node schema = config::json_schema<sample::Machine>("machine");
   CHECK(config::resolve_pointer(schema, "/anyOf/0/required/1")->text == "memory");
