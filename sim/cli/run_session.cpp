@@ -342,6 +342,7 @@ void print_answers(const Context& context, std::vector<Answer>& answers, int cod
 void warn_before(const Context& context, const RunFlags& flags, const std::vector<PlannedRun>& plan) {
   for (const PlannedRun& planned : plan) {
     const auto& loaded = planned.prepared.loaded;
+    context.tell_files({loaded.document.files.begin(), loaded.document.files.end()});
     context.warn(loaded.warnings, loaded.document.sources);
     const auto no_rules = [&](std::string_view flag, std::string_view key) {
       config::Diagnostic warning;

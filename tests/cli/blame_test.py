@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
 """Problems point at what the user wrote: the file, a flag, a variable or a patch."""
+import csv
+import io
 import json
 import pathlib
 import sys
@@ -72,6 +74,33 @@ class Suggestions(unittest.TestCase):
         self.assertEqual(self.suggestion("foo"), "")
         self.assertEqual(self.suggestion("foo.bar=1"), "")
         self.assertEqual(self.suggestion('slo=["ttft <= 1 s"]'), '"ttft.p99 <= 1 s"')
+
+
+class Inputs(unittest.TestCase):
+    def piped(self, text, *arguments, code=0):
+        pathlib.Path("piped.json").write_text(text, encoding="utf-8")
+        with open("piped.json", encoding="utf-8") as stream:
+            return moesim(*arguments, stdin=stream, code=code)
+
+    def test_standard_input(self):
+        text = pathlib.Path(SMALL).read_text(encoding="utf-8")
+        document = one_document(self.piped(text, "run", "-", "--json").stdout)
+        self.assertEqual(document["metrics"], one_document(moesim("run", SMALL, "-o", "same", "--json").stdout)["metrics"])
+        self.assertTrue(pathlib.Path("out/stdin/results.json").exists())
+        self.assertIn("seed", self.piped(text, "explain", "-", "seed").stdout)
+        self.assertIn("--> <stdin>:2:2", self.piped('{"version": 1,\n "modle": 3}\n', "run", "-", code=2).stderr)
+        self.assertIn("the file is empty", self.piped("", "run", "-", code=2).stderr)
+
+    def test_verbose_names_the_files(self):
+        lines = moesim("run", SMALL, "-o", "verbose", "-v").stderr.splitlines()
+        self.assertIn(f"file: {SMALL}", lines)
+        self.assertTrue(any(line.startswith("file: ") and line.endswith("hw_configs/gpus/h100-sxm.json") for line in lines))
+        self.assertFalse([line for line in lines if "/../" in line or "/./" in line])
+
+    def test_csv_of_explain_has_bare_text_and_both_paths(self):
+        rows = list(csv.DictReader(io.StringIO(moesim("explain", SMALL, "--format", "csv").stdout)))
+        row = next(row for row in rows if row["path"] == "cluster.node.gpu.name")
+        self.assertEqual((row["pointer"], row["value"]), ("/cluster/node/gpu/name", "h100-sxm"))
 
 
 class WhatIf(unittest.TestCase):
