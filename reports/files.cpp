@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <system_error>
 #include <utility>
 
@@ -131,16 +132,42 @@ std::string run_info_json(const RunInfo& info) {
   return config::to_json(node) + "\n";
 }
 
-std::vector<WrittenFile> write_result_files(const std::filesystem::path& folder, const RunReport& report,
-                                            const RunInfo& info) {
+namespace {
+
+constexpr std::array<const char*, 5> kFiles = {"requests.csv", "timeseries.csv", "experts.csv",
+                                               "run_info.json", "results.json"};
+
+void make_folder(const std::filesystem::path& folder) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   if (error) throw io::IoError(folder.string(), 0, "cannot make the folder: " + error.message());
+}
 
+}  // namespace
+
+std::vector<std::filesystem::path> prepare_result_folder(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> made;
+  std::error_code ignored;
+  for (std::filesystem::path path = folder.lexically_normal();
+       !path.empty() && path != path.root_path() && !std::filesystem::exists(path, ignored);
+       path = path.parent_path()) {
+    made.push_back(path);
+  }
+  try {
+    make_folder(folder);
+    for (const char* name : kFiles) static_cast<void>(io::AtomicFile(folder / name));
+  } catch (...) {
+    for (const std::filesystem::path& path : made) std::filesystem::remove(path, ignored);
+    throw;
+  }
+  return made;
+}
+
+std::vector<WrittenFile> write_result_files(const std::filesystem::path& folder, const RunReport& report,
+                                            const RunInfo& info) {
+  make_folder(folder);
   std::vector<std::pair<std::string, io::AtomicFile>> files;
-  const auto open = [&](const char* name) { files.emplace_back(name, io::AtomicFile(folder / name)); };
-  for (const char* name : {"requests.csv", "timeseries.csv", "experts.csv", "run_info.json", "results.json"})
-    open(name);
+  for (const char* name : kFiles) files.emplace_back(name, io::AtomicFile(folder / name));
   const auto sink = [&](std::size_t index) {
     return [&file = files[index].second](std::string_view bytes) { file.write(bytes); };
   };

@@ -44,6 +44,11 @@ struct WrittenFile {
   std::string sha256;  // of its bytes
 };
 
+// Makes the folder and tries whether every result file can be written there, without writing one: a run may
+// take hours, and a wrong folder is worth knowing before. Returns the folders that it made, innermost first.
+// Throws io::IoError.
+[[nodiscard]] std::vector<std::filesystem::path> prepare_result_folder(const std::filesystem::path& folder);
+
 // Writes the five files into `folder`, which is made if it is missing. They appear only after all of them
 // were written completely, results.json last. Returns the four that belong to the result (not run_info.json)
 // with their digests. Throws io::IoError.

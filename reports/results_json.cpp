@@ -171,7 +171,7 @@ Node results_node(const RunReport& report) {
   Node node = Node::object();
   node.set("schema", text(fmt::format("result/{}", kResultSchema)));
   node.set("manifest", manifest_node(report));
-  node.set("slo_met", Node::of(results.slo_met));
+  node.set("slo_met", results.slo_met ? Node::of(*results.slo_met) : Node{});
   node.set("slo", rules_node(results.slo));
   node.set("expect", rules_node(results.expect));
   node.set("metrics", metrics_node(results));

@@ -7,11 +7,13 @@
 #include <iterator>
 
 #include "sim/config/record.hpp"
+#include "sim/config/render.hpp"
 
 namespace moesim::reports {
 
 namespace {
 
+using config::printable;  // names and sources come from files
 using serving::Results;
 
 std::string heading(std::string_view text, const Style& style) {
@@ -26,17 +28,19 @@ std::string paragraph(std::string_view label, std::string_view text, const Style
 std::string title(const RunReport& report, const Style& style) {
   const serving::Scenario& scenario = report.scenario;
   const hardware::Cluster& cluster = scenario.cluster;
-  const std::string name = paint(report.manifest.scenario, Tone::heading, style);
-  const std::string line = fmt::format("{}: {} on {} x {}, {} GPU{} ({})", name, scenario.model.name,
-                                       cluster.nodes, cluster.node.name, report.results.gpus,
-                                       report.results.gpus == 1 ? "" : "s", cluster.node.gpu.name);
+  const std::string name = paint(printable(report.manifest.scenario), Tone::heading, style);
+  const std::string line =
+      fmt::format("{}: {} on {} x {}, {} GPU{} ({})", name, printable(scenario.model.name), cluster.nodes,
+                  printable(cluster.node.name), report.results.gpus, report.results.gpus == 1 ? "" : "s",
+                  printable(cluster.node.gpu.name));
   std::string out = wrapped(line, style.width) + "\n";
   for (const auto& [pool_name, pool] : scenario.deployment.pools) {
-    const std::string text = fmt::format(
-        "{} replica{} of tp {}, dp_attention {}, ep {}; {} {}; weights {}, KV {}", pool.replicas,
-        pool.replicas == 1 ? "" : "s", pool.tp, pool.dp_attention, pool.ep, scenario.deployment.engine.name,
-        scenario.deployment.engine.version, config::enum_name(scenario.formats().weights),
-        config::enum_name(scenario.deployment.formats.kv));
+    const std::string text =
+        fmt::format("{} replica{} of tp {}, dp_attention {}, ep {}; {} {}; weights {}, KV {}", pool.replicas,
+                    pool.replicas == 1 ? "" : "s", pool.tp, pool.dp_attention, pool.ep,
+                    printable(scenario.deployment.engine.name), printable(scenario.deployment.engine.version),
+                    config::enum_name(scenario.formats().weights),
+                    config::enum_name(scenario.deployment.formats.kv));
     out += paragraph(fmt::format("  pool {}: ", pool_name), text, style);
   }
   return out;
@@ -67,12 +71,13 @@ std::string rule_table(const std::vector<serving::RuleResult>& rules, std::strin
                        std::string_view bad, const Style& style) {
   std::string out;
   std::size_t text_width = 0;
-  for (const auto& rule : rules) text_width = std::max(text_width, rule.text.size());
+  for (const auto& rule : rules) text_width = std::max(text_width, printable(rule.text).size());
   const std::size_t word_width = std::max(good.size(), bad.size());
   for (const auto& rule : rules) {
     const std::string word = fmt::format("{:<{}}", rule.held ? good : bad, word_width);
-    out += fmt::format("  {}  {:<{}}  {}", paint(word, rule.held ? Tone::good : Tone::bad, style), rule.text,
-                       text_width, rule.value ? human_value(*rule.value, rule.unit) : "no value in this run");
+    out += fmt::format("  {}  {:<{}}  {}", paint(word, rule.held ? Tone::good : Tone::bad, style),
+                       printable(rule.text), text_width,
+                       rule.value ? human_value(*rule.value, rule.unit) : "no value in this run");
     const std::string far = distance(rule);
     if (!far.empty()) out += fmt::format("  ({})", far);
     out += '\n';
@@ -170,7 +175,7 @@ std::string cost(const Results& results, const Style& style) {
   out += paragraph("  ",
                    fmt::format("{} GPU{} x {} = {} per hour, idle time included; price: {}", results.gpus,
                                results.gpus == 1 ? "" : "s", human_usd(*results.gpu_hour_usd),
-                               human_usd(hourly), results.price_source),
+                               human_usd(hourly), printable(results.price_source)),
                    style);
   return out;
 }
@@ -285,7 +290,8 @@ std::string checks(const Results& results, const Style& style) {
   std::string out = fmt::format("checks: {} of {} held\n", held, results.checks.size());
   if (!all) out = paint(out.substr(0, out.size() - 1), Tone::bad, style) + "\n";
   for (const serving::CheckResult& check : results.checks) {
-    if (!check.held) out += paragraph("  BROKEN ", fmt::format("{}: {}", check.name, check.detail), style);
+    if (!check.held)
+      out += paragraph("  BROKEN ", printable(fmt::format("{}: {}", check.name, check.detail)), style);
   }
   return out;
 }
@@ -293,7 +299,7 @@ std::string checks(const Results& results, const Style& style) {
 std::string warnings(const Results& results, const Style& style) {
   std::string out;
   for (const std::string& warning : results.warnings) {
-    out += paragraph(paint("warning: ", Tone::warning, style), warning, style);
+    out += paragraph(paint("warning: ", Tone::warning, style), printable(warning), style);
   }
   return out;
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <iterator>
 #include <utility>
 
 #include "sim/io/csv.hpp"
@@ -125,13 +126,42 @@ std::string exact_seconds(core::Duration duration) {
   return text;
 }
 
+namespace {
+
+// "39.9" and "1,234", also behind a bracket.
+bool is_number(std::string_view word) {
+  if (word.starts_with('(')) word.remove_prefix(1);
+  return !word.empty() && word.find_first_not_of("0123456789.,") == std::string_view::npos &&
+         word.back() >= '0' && word.back() <= '9';
+}
+
+bool is_unit(std::string_view word) {
+  static constexpr std::string_view kUnits[] = {"%", "/s",  "ps",  "ns",  "us",  "ms",  "s", "min",  "h",
+                                                "B", "KiB", "MiB", "GiB", "TiB", "USD", "x", "TB/s", "GB/s"};
+  while (!word.empty() && std::string_view(",;.:)").find(word.back()) != std::string_view::npos)
+    word.remove_suffix(1);
+  return std::find(std::begin(kUnits), std::end(kUnits), word) != std::end(kUnits);
+}
+
+// Takes the next word off the text; a number keeps its unit, so that no line ends between them.
+std::string_view take_word(std::string_view& text) {
+  std::size_t end = std::min(text.find(' '), text.size());
+  if (end < text.size() && is_number(text.substr(0, end))) {
+    const std::size_t next = std::min(text.find(' ', end + 1), text.size());
+    if (is_unit(text.substr(end + 1, next - end - 1))) end = next;
+  }
+  const std::string_view word = text.substr(0, end);
+  text.remove_prefix(std::min(end + 1, text.size()));
+  return word;
+}
+
+}  // namespace
+
 std::string wrapped(std::string_view text, std::size_t width) {
   std::string out;
   std::size_t column = 0;
   while (!text.empty()) {
-    const std::size_t end = std::min(text.find(' '), text.size());
-    const std::string_view word = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
+    const std::string_view word = take_word(text);
     if (word.empty()) continue;
     const std::size_t length = display_width(word);
     if (column > 0) {
@@ -252,9 +282,9 @@ std::string Table::text(const Style& style, std::size_t indent) const {
   std::string out = paint(head, Tone::heading, style) + "\n";
   for (const auto& row : rows_) out += line(row, fitted, indent);
   if (!fitted.dropped.empty()) {
-    out += paint(fmt::format("{:>{}}left out for want of width: {}", "", indent,
-                             fmt::join(fitted.dropped, ", ")),
-                 Tone::dim, style) +
+    const std::string label = std::string(indent, ' ') + "left out for want of width: ";
+    out += paint(hanging(label, fmt::format("{}", fmt::join(fitted.dropped, ", ")), style.width), Tone::dim,
+                 style) +
            "\n";
   }
   return out;

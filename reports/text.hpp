@@ -45,7 +45,8 @@ enum class Tone : std::uint8_t { good, bad, warning, heading, dim };
 // A duration as decimal seconds, every digit exact: 1500000000000 ps -> "1.5".
 [[nodiscard]] std::string exact_seconds(core::Duration duration);
 
-// Breaks a text at spaces into lines of at most `width` characters; longer words stay whole.
+// Breaks a text at spaces into lines of at most `width` characters; longer words stay whole, and a number
+// stays with its unit.
 [[nodiscard]] std::string wrapped(std::string_view text, std::size_t width);
 // The label, then the text, wrapped so that later lines stand below its first word.
 [[nodiscard]] std::string hanging(std::string_view label, std::string_view text, std::size_t width);

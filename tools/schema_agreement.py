@@ -173,8 +173,23 @@ def repeat(random, value):
     return value * random.choice([2, 3]) if random.below(2) else value[:-1]
 
 
+BASES = []  # the shipped scenarios, set by main()
+
+
+def extends(random, value):
+    """The root extends a shipped scenario; a part of what it says itself may go, at any depth."""
+    if not isinstance(value, dict) or "version" not in value or "extends" in value or not BASES:
+        return SAME
+    document = {"extends": random.choice(BASES + [3, None, ["a"]]), **value}
+    if random.below(2):
+        document = {key: child for key, child in document.items() if key == "extends" or random.below(2)}
+    if isinstance(document.get("deployment"), dict) and random.below(2):
+        document["deployment"] = delete_key(random, document["deployment"])
+    return document
+
+
 CHANGES = [
-    other_type, delete_key, extra_key, misspelt_key, wrong_unit, unit_spacing, unit_lost,
+    extends, other_type, delete_key, extra_key, misspelt_key, wrong_unit, unit_spacing, unit_lost,
     negative, odd_number, empty, wrong_word, wrap, unwrap, repeat,
 ]
 
@@ -255,6 +270,7 @@ def main():
     paths = [pathlib.Path(path) for path in options.scenarios] or shipped
     if not paths:
         parser.error("there are no scenarios in workloads/scenarios")
+    BASES.extend(str(path.resolve()) for path in paths)
     scenarios = [(path.name, json.loads(without_comments(path.read_text(encoding="utf-8")))) for path in paths]
 
     schema = run_moesim(options.moesim, "schema", "scenario")

@@ -119,7 +119,7 @@ std::string quoted(const std::string& text) { return text.empty() ? "" : fmt::fo
 template <class T>
 void check_source(const config::Sourced<T>& number, std::string_view pointer, const EngineProfile& engine,
                   config::Problems& problems) {
-  if (engine.sources.contains(number.source)) return;
+  if (number.overridden || engine.sources.contains(number.source)) return;
   std::vector<std::string> known;
   for (const auto& [id, text] : engine.sources) known.push_back(id);
   problems.error(fmt::format("{}/source", pointer),

@@ -74,6 +74,8 @@ bool decimal_gigabytes(const Gpu& gpu, const DeviceFacts* facts) {
   return facts != nullptr ? gigabytes == facts->nominal_gib : gigabytes % 8 == 0;
 }
 
+// A number from --set or its like is a question ("what if ..."), and no mistake in a file: it is not held
+// against what is known of the device.
 void check_memory(const Gpu& gpu, const DeviceFacts* facts, config::Problems& problems) {
   const double nominal = gpu.hbm.capacity.value.as_double();
   const double usable = gpu.hbm.usable_capacity.value.as_double();
@@ -105,7 +107,7 @@ void check_memory(const Gpu& gpu, const DeviceFacts* facts, config::Problems& pr
     return;
   }
   const double expected = static_cast<double>(facts->nominal_gib) * kGib;
-  if (!decimal && !near(nominal, expected, 0.005)) {
+  if (!decimal && !gpu.hbm.capacity.overridden && !near(nominal, expected, 0.005)) {
     const bool several = nominal > 1.5 * expected;
     problems.error(
         "/hbm/capacity/value",
@@ -114,7 +116,7 @@ void check_memory(const Gpu& gpu, const DeviceFacts* facts, config::Problems& pr
                     several ? "not per GPU" : "something else"),
         fmt::format("\"{} GiB\", or another \"name\" for a GPU that does not exist", facts->nominal_gib));
   }
-  if (!near(usable, facts->usable_gib * kGib, 0.02)) {
+  if (!gpu.hbm.usable_capacity.overridden && !near(usable, facts->usable_gib * kGib, 0.02)) {
     const bool several = usable > 1.5 * facts->usable_gib * kGib;
     problems.error("/hbm/usable_capacity/value",
                    fmt::format("{} has about {:.0f} GiB usable per GPU ({}), not {:.1f} GiB{}", facts->name,
@@ -165,7 +167,7 @@ double table_peak(const DeviceFacts& facts, NumberFormat format) {
 
 void check_peak(const Gpu& gpu, const DeviceFacts* facts, FormatRule rule, config::Problems& problems) {
   const auto* peak = peak_of(gpu, rule.format);
-  if (peak == nullptr) return;
+  if (peak == nullptr || peak->overridden) return;
   const double value = peak->value.as_double();
   const std::string_view format = config::enum_name(rule.format);
   const std::string pointer = fmt::format("/peak/{}/value", format);
@@ -226,7 +228,8 @@ void check_table_links(const ScaleUpPorts& ports, const DeviceFacts& facts, conf
 void check_table(const Gpu& gpu, const DeviceFacts& facts, config::Problems& problems) {
   const double bandwidth = gpu.hbm.bandwidth.value.as_double() / kTera;
   const FactRange& range = facts.bandwidth_tb_per_s;
-  if (bandwidth < range.low * 0.995 || bandwidth > range.high * 1.005) {
+  const bool other = bandwidth < range.low * 0.995 || bandwidth > range.high * 1.005;
+  if (other && !gpu.hbm.bandwidth.overridden) {
     problems.error(
         "/hbm/bandwidth/value",
         fmt::format("the memory bandwidth of {} is {} TB/s ({}), not {:g} TB/s", facts.name,
@@ -234,7 +237,7 @@ void check_table(const Gpu& gpu, const DeviceFacts& facts, config::Problems& pro
         fmt::format("\"{:g} TB/s\", or another \"name\" for a GPU that does not exist", range.low));
   }
   const double count = static_cast<double>(gpu.sm_count.value);
-  if (count < facts.sm_count.low || count > facts.sm_count.high) {
+  if (!gpu.sm_count.overridden && (count < facts.sm_count.low || count > facts.sm_count.high)) {
     problems.error(
         "/sm_count/value",
         fmt::format("{} has {} multiprocessors ({}), not {:g}", facts.name, range_text(facts.sm_count),
@@ -247,7 +250,7 @@ void check_table(const Gpu& gpu, const DeviceFacts& facts, config::Problems& pro
 void check_scale_up(const ScaleUpPorts& ports, config::Problems& problems) {
   const double sum = static_cast<double>(ports.links.value) * ports.bandwidth_per_link.value.as_double();
   const double total = ports.bandwidth.value.as_double();
-  if (near(total, sum, 1e-9)) return;
+  if (ports.bandwidth.overridden || near(total, sum, 1e-9)) return;
   const bool both_directions = near(total, 2 * sum, 1e-9);
   problems.error(
       "/scale_up/bandwidth/value",

@@ -19,11 +19,11 @@ class SourceCheck {
   // `pointer` is the place of the sourced number in the record: "/hbm/capacity".
   template <class T>
   void operator()(std::string_view pointer, const config::Sourced<T>& number) {
-    check(pointer, number.source);
+    if (!number.overridden) check(pointer, number.source);
   }
   template <class T>
   void operator()(std::string_view pointer, const std::optional<config::Sourced<T>>& number) {
-    if (number) check(pointer, number->source);
+    if (number) (*this)(pointer, *number);
   }
 
  private:

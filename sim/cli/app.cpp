@@ -22,6 +22,12 @@ void Context::warn(const std::vector<config::Diagnostic>& warnings, const config
     err->print(config::render(warning, sources, err_style.color));
 }
 
+void Context::tell_files(const std::vector<std::filesystem::path>& files) const {
+  if (!verbose) return;
+  for (const std::filesystem::path& file : files)
+    err->print(fmt::format("file: {}\n", config::printable(file.lexically_normal().string())));
+}
+
 void GlobalFlags::declare(Arguments& arguments) {
   arguments.begin_global();
   arguments.value("--format", "text|json|csv", "form of the answer on standard output", format);
@@ -157,9 +163,9 @@ Context make_context(const GlobalFlags& flags, const Environment& environment, W
 void tell_places(const Context& context) {
   if (!context.verbose) return;
   for (const std::filesystem::path& root : context.catalogue.roots()) {
-    context.err->print(fmt::format("catalogue: {}\n", root.empty() ? "." : root.string()));
+    context.err->print(fmt::format("catalogue: {}\n", root.empty() ? "." : root.lexically_normal().string()));
   }
-  context.err->print(fmt::format("data: {}\n", context.data_dir.string()));
+  context.err->print(fmt::format("data: {}\n", context.data_dir.lexically_normal().string()));
 }
 
 int no_command(const std::vector<std::string>& line, const Environment& environment, Writer& out,

@@ -36,6 +36,8 @@ struct Context {
 
   // Prints a document as JSON.
   void print_json(const config::Node& document) const { out->print(config::to_json(document) + "\n"); }
+  // With --verbose, says on stderr which files were read.
+  void tell_files(const std::vector<std::filesystem::path>& files) const;
   // Prints warnings on stderr unless --quiet.
   void warn(const std::vector<config::Diagnostic>& warnings, const config::SourceSet& sources) const;
 };

@@ -52,22 +52,96 @@ class EstimateCommand final : public Command {
     run_.declare(arguments);
   }
   int execute(const Context& context, const Arguments& arguments) override {
-    const std::string text = studies::estimate_scenario(request(), context.catalogue);
-    if (print_) {
-      context.out->print(text);
-      return kExitOk;
+    if (print_ && !run_.any().empty()) {
+      throw config::InputError(
+          "contradiction",
+          fmt::format("--print-scenario runs nothing, {} is about a run: give one of them", run_.any()));
     }
     if (run_.hash() && !run_.output()) {
       throw config::InputError("missing_flag", "--hash needs result files", "--hash -o DIR");
     }
     PlannedRun planned;
-    planned.prepared = studies::prepare_text(text, "estimate", context.catalogue,
-                                             overrides_.overrides(arguments, *context.environment));
+    planned.prepared = prepare(context, arguments);
+    if (print_) {
+      // What would run: with the values of --set, --merge and the environment.
+      context.print_json(planned.prepared.loaded.document.root);
+      return kExitOk;
+    }
     if (run_.output()) planned.folder = *run_.output();
     return run_all(context, run_, {planned}, 1);
   }
 
  private:
+  // Nobody wrote the text of the scenario, so no problem is shown in it: problems point at the flags.
+  studies::PreparedRun prepare(const Context& context, const Arguments& arguments) const {
+    std::vector<config::Override> changes = flag_values();
+    for (config::Override& change : overrides_.overrides(arguments, *context.environment))
+      changes.push_back(std::move(change));
+    const auto generated = [](const config::SourceSet& sources, const config::Location& where,
+                              config::OriginKind most) {
+      return where.source >= 0 && sources.at(where.source).kind >= config::OriginKind::file &&
+             sources.at(where.source).kind <= most;
+    };
+    try {
+      studies::PreparedRun prepared = studies::prepare_text(
+          studies::estimate_scenario(request(), context.catalogue), "estimate", context.catalogue, changes);
+      for (config::Diagnostic& warning : prepared.loaded.warnings) {
+        if (!generated(prepared.loaded.document.sources, warning.where, config::OriginKind::flag)) continue;
+        warning.where = {};
+        warning.pointer.clear();
+        warning.note.clear();
+      }
+      return prepared;
+    } catch (const config::InputError& error) {
+      config::Diagnostics shown;
+      for (config::Diagnostic problem : error.diagnostics().errors()) {
+        if (generated(error.sources(), problem.where, config::OriginKind::file)) problem.where = {};
+        shown.add(std::move(problem));
+      }
+      throw config::InputError(error.sources(), std::move(shown));
+    }
+  }
+
+  // The values of the flags as changes of the generated scenario, so that each remembers its flag.
+  std::vector<config::Override> flag_values() const {
+    std::vector<config::Override> all;
+    const auto add = [&](std::string_view flag, std::string_view path, const config::Node& value,
+                         const std::string& shown) {
+      all.push_back({config::Override::Kind::set, fmt::format("{}={}", path, config::to_json(value, -1)),
+                     config::OriginKind::flag, std::string(flag), shown});
+    };
+    const auto text = [&](std::string_view flag, std::string_view path,
+                          const std::optional<std::string>& given) {
+      if (given) add(flag, path, config::Node::of(std::string_view(*given)), *given);
+    };
+    const auto whole = [&](std::string_view flag, std::string_view path,
+                           const std::optional<std::string>& given) {
+      if (given) add(flag, path, config::Node::of(parse_count(flag, *given, 1)), *given);
+    };
+    const auto share = [&](std::string_view flag, std::string_view path,
+                           const std::optional<std::string>& given) {
+      if (given) add(flag, path, config::Node::of(parse_fraction(flag, *given)), *given);
+    };
+    text("--model", "model", model_);
+    text("--node", "cluster.node", node_);
+    text("--engine", "deployment.engine", engine_);
+    text("--weights", "deployment.formats.weights", weights_);
+    text("--kv", "deployment.formats.kv", kv_);
+    text("--popularity", "routing.popularity.family", popularity_);
+    whole("--tp", "deployment.pools.main.tp", tp_);
+    whole("--ep", "deployment.pools.main.ep", ep_);
+    whole("--dp-attention", "deployment.pools.main.dp_attention", dp_);
+    whole("--replicas", "deployment.pools.main.replicas", replicas_);
+    whole("--isl", "workload.lengths.input.tokens", isl_);
+    whole("--osl", "workload.lengths.output.tokens", osl_);
+    share("--length-ratio", "workload.lengths.input.ratio", ratio_);
+    share("--length-ratio", "workload.lengths.output.ratio", ratio_);
+    whole("--concurrency", "workload.arrival.clients", concurrency_);
+    whole("--requests", "workload.stop.requests", requests_);
+    for (std::size_t i = 0; i < slo_.size(); ++i) text("--slo", fmt::format("/slo/{}", i), slo_[i]);
+    return all;
+  }
+
   static std::int64_t count(std::string_view flag, const std::optional<std::string>& given,
                             std::int64_t fallback) {
     return given ? parse_count(flag, *given, 1) : fallback;

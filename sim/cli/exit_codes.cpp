@@ -34,6 +34,14 @@ std::string_view exit_reason(int code) {
   return "unknown";
 }
 
+config::Node exit_node(int code) {
+  using config::Node;
+  Node node = Node::object();
+  node.set("code", Node::of(static_cast<std::int64_t>(code)));
+  node.set("reason", Node::of(exit_reason(code)));
+  return node;
+}
+
 int gravest(const std::vector<int>& codes) {
   for (const int code :
        {kExitInternal, kExitInterrupt, kExitTerminate, kExitBadInput, kExitInfeasible, kExitLimit, kExitNo}) {

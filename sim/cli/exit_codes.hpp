@@ -5,6 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "sim/config/node.hpp"
+
 namespace moesim::cli {
 
 inline constexpr int kExitOk = 0;
@@ -24,6 +26,8 @@ struct ExitCode {
 
 [[nodiscard]] std::span<const ExitCode> exit_codes();
 [[nodiscard]] std::string_view exit_reason(int code);
+// {"code", "reason"}: "exit" of every JSON answer.
+[[nodiscard]] config::Node exit_node(int code);
 
 // The code of several runs together: the gravest one. 0 for none.
 [[nodiscard]] int gravest(const std::vector<int>& codes);

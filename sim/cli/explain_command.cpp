@@ -31,12 +31,13 @@ class ExplainCommand final : public Command {
     arguments.words("SCENARIO [PATH]", "a scenario, and the part of it to show", words_, 1, 2);
   }
   int execute(const Context& context, const Arguments& arguments) override {
-    const studies::PreparedRun prepared = studies::prepare_file(
-        words_[0], context.catalogue, overrides_.overrides(arguments, *context.environment));
+    const studies::PreparedRun prepared =
+        prepare_scenario(words_[0], context.catalogue, overrides_.overrides(arguments, *context.environment));
     const std::string path = words_.size() > 1 ? words_[1] : "";
     const config::Loaded<serving::Scenario>& loaded = prepared.loaded;
     const auto values =
         studies::explain(loaded.resolved, loaded.document.sources, path, context.format == Format::text);
+    context.tell_files({loaded.document.files.begin(), loaded.document.files.end()});
     context.warn(loaded.warnings, loaded.document.sources);
     switch (context.format) {
       case Format::text:
@@ -100,13 +101,16 @@ class ExplainCommand final : public Command {
   }
 
   static void print_csv(const Context& context, const std::vector<studies::ExplainedValue>& values) {
-    reports::Table table({{"pointer", false, 0},
+    reports::Table table({{"path", false, 0},
+                          {"pointer", false, 0},
                           {"value", false, 0},
                           {"origin", false, 0},
                           {"source", false, 0},
                           {"line", true, 0}});
     for (const studies::ExplainedValue& value : values) {
-      table.add({value.pointer, config::to_json(value.value, -1),
+      // Text as it is: the quotes of JSON would be part of every cell that a spreadsheet reads.
+      const bool text = value.value.kind == Node::Kind::string;
+      table.add({value.path, value.pointer, text ? value.value.text : config::to_json(value.value, -1),
                  std::string(config::to_string(value.origin)), value.source,
                  value.source.empty() ? "" : fmt::format("{}", value.place.line)});
     }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <new>
 #include <utility>
 
@@ -28,9 +29,18 @@ Node plain_error(std::string_view code, std::string_view message, std::string_vi
 
 std::string error_word(bool color) { return color ? "\x1b[1;31merror:\x1b[0m " : "error: "; }
 
+// A sound scenario whose cluster is too small: nothing about its text is wrong, so the answer is the one of a
+// model that does not fit.
+bool only_too_few_gpus(const config::Diagnostics& diagnostics) {
+  const auto& errors = diagnostics.errors();
+  return !errors.empty() && std::all_of(errors.begin(), errors.end(), [](const config::Diagnostic& error) {
+    return error.code == "too_few_gpus";
+  });
+}
+
 Failure input_failure(const config::InputError& error, bool color) {
   Failure failure;
-  failure.exit_code = kExitBadInput;
+  failure.exit_code = only_too_few_gpus(error.diagnostics()) ? kExitInfeasible : kExitBadInput;
   failure.text = config::render(error, color);
   failure.all_errors = Node::array();
   for (const config::Diagnostic& diagnostic : error.diagnostics().errors()) {
@@ -121,16 +131,13 @@ int run_guarded(const std::function<int()>& body, Writer& out, Writer& err, cons
   try {
     err.print(failure.text);
     if (style.json) {
-      Node exit = Node::object();
-      exit.set("code", Node::of(static_cast<std::int64_t>(failure.exit_code)));
-      exit.set("reason", Node::of(exit_reason(failure.exit_code)));
       Node document = Node::object();
       document.set("error", std::move(failure.error));
       if (failure.all_errors.items.size() > 1) document.set("errors", std::move(failure.all_errors));
       if (failure.more_errors > 0) {
         document.set("more_errors", Node::of(static_cast<std::int64_t>(failure.more_errors)));
       }
-      document.set("exit", std::move(exit));
+      document.set("exit", exit_node(failure.exit_code));
       out.print(config::to_json(document) + "\n");
     }
   } catch (const io::IoError&) {

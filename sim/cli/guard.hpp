@@ -27,7 +27,8 @@ struct BugFacts {
   std::vector<std::string> arguments;
 };
 
-// InputError and IoError: 2, InfeasibleError: 3, everything else: 4 with a request for a bug report.
+// InputError and IoError: 2, InfeasibleError and an InputError about too few GPUs alone: 3, everything else:
+// 4 with a request for a bug report.
 [[nodiscard]] Failure describe_failure(const std::exception_ptr& exception, const BugFacts& facts,
                                        bool color);
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "sim/io/line_reader.hpp"
+
 namespace moesim::cli {
 
 void OverrideFlags::declare(Arguments& arguments) {
@@ -30,6 +32,16 @@ std::vector<config::Override> OverrideFlags::overrides(const Arguments& argument
     }
   }
   return all;
+}
+
+studies::PreparedRun prepare_scenario(const std::string& word, const config::Catalogue& catalogue,
+                                      const std::vector<config::Override>& overrides) {
+  if (word != "-") return studies::prepare_file(word, catalogue, overrides);
+  // Pipes have no size: the limit of a file holds for them too.
+  studies::PreparedRun prepared = studies::prepare_text(io::read_file("/dev/stdin", config::kMaxFileBytes),
+                                                        "<stdin>", catalogue, overrides);
+  prepared.name = "stdin";  // of the folder for its results
+  return prepared;
 }
 
 }  // namespace moesim::cli

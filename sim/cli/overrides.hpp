@@ -8,6 +8,7 @@
 #include "sim/cli/arguments.hpp"
 #include "sim/cli/output.hpp"
 #include "sim/config/document.hpp"
+#include "sim/studies/run.hpp"
 
 namespace moesim::cli {
 
@@ -25,5 +26,11 @@ class OverrideFlags {
   std::vector<std::string> merges_;
   std::optional<std::string> seed_;
 };
+
+// The scenario that a word of the command line names: a file, or standard input for "-", which messages call
+// "<stdin>" and whose relative paths start in the working folder.
+[[nodiscard]] studies::PreparedRun prepare_scenario(const std::string& word,
+                                                    const config::Catalogue& catalogue,
+                                                    const std::vector<config::Override>& overrides);
 
 }  // namespace moesim::cli

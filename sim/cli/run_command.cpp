@@ -32,14 +32,14 @@ class RunCommand final : public Command {
     overrides_.declare(arguments);
     run_.declare(arguments);
     arguments.value("-j,--jobs", "N", "run up to N scenarios at a time", jobs_);
-    arguments.words("SCENARIO", "scenario files", files_, 1, 1 << 20);
+    arguments.words("SCENARIO", "scenario files; - is standard input", files_, 1, 1 << 20);
   }
   int execute(const Context& context, const Arguments& arguments) override {
     const std::int64_t jobs = jobs_ ? parse_count("-j", *jobs_, 1) : 1;
     const auto overrides = overrides_.overrides(arguments, *context.environment);
     std::vector<PlannedRun> plan;
     for (const std::string& file : files_) {
-      plan.push_back({studies::prepare_file(file, context.catalogue, overrides), std::nullopt});
+      plan.push_back({prepare_scenario(file, context.catalogue, overrides), std::nullopt});
     }
     choose_folders(plan);
     return run_all(context, run_, plan, static_cast<std::size_t>(std::min<std::int64_t>(jobs, 256)));

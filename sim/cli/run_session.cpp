@@ -37,6 +37,18 @@ void RunFlags::declare(Arguments& arguments) {
   arguments.flag("--no-fold", "price equal layers one by one (same results, slower)", no_fold_);
 }
 
+std::string_view RunFlags::any() const {
+  if (output_) return "-o";
+  if (hash_) return "--hash";
+  if (enforce_) return "--enforce";
+  if (expect_) return "--expect";
+  if (until_) return "--until";
+  if (max_events_) return "--max-events";
+  if (max_wall_) return "--max-wall";
+  if (no_memo_) return "--no-memo";
+  return no_fold_ ? "--no-fold" : "";
+}
+
 studies::RunSettings RunFlags::settings(const Context& context) const {
   studies::RunSettings settings;
   settings.data_dir = context.data_dir;
@@ -56,7 +68,7 @@ int RunFlags::exit_code(const reports::RunReport& report, int signal) const {
   if (!std::all_of(results.checks.begin(), results.checks.end(), held)) return kExitInternal;
   if (results.end == serving::RunEnd::interrupted) return signal == SIGTERM ? kExitTerminate : kExitInterrupt;
   if (report.partial()) return kExitLimit;
-  if (enforce_ && !results.slo_met) return kExitNo;
+  if (enforce_ && results.slo_met == false) return kExitNo;
   if (expect_ && !std::all_of(results.expect.begin(), results.expect.end(), held)) return kExitNo;
   return kExitOk;
 }
@@ -91,13 +103,6 @@ std::string host_name() {
   return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown";
 }
 
-Node exit_node(int code) {
-  Node node = Node::object();
-  node.set("code", Node::of(static_cast<std::int64_t>(code)));
-  node.set("reason", Node::of(exit_reason(code)));
-  return node;
-}
-
 class Session {
  public:
   Session(const Context& context, const RunFlags& flags, const std::vector<PlannedRun>& plan)
@@ -125,7 +130,11 @@ class Session {
       info.files.push_back(file.string());
     }
     std::vector<reports::WrittenFile> files;
-    if (planned.folder) files = reports::write_result_files(*planned.folder, report, info);
+    try {
+      if (planned.folder) files = reports::write_result_files(*planned.folder, report, info);
+    } catch (const io::IoError&) {
+      return not_written(answer(planned, report, {}), std::current_exception());
+    }
     return answer(planned, report, files);
   }
 
@@ -133,9 +142,9 @@ class Session {
     Failure failure = describe_failure(exception, context_.facts, context_.err_style.color);
     Answer answer;
     answer.code = failure.exit_code;
-    answer.failure = fmt::format("{}:\n{}", plan_[index].prepared.name, failure.text);
+    answer.failure = fmt::format("{}:\n{}", plan_[index].prepared.title(), failure.text);
     answer.document = Node::object();
-    answer.document.set("scenario", Node::of(std::string_view(plan_[index].prepared.name)));
+    answer.document.set("scenario", Node::of(std::string_view(plan_[index].prepared.title())));
     answer.document.set("error", std::move(failure.error));
     answer.document.set("exit", exit_node(failure.exit_code));
     return answer;
@@ -151,12 +160,25 @@ class Session {
     return all;
   }
 
+  // The run is done and paid for: its answer is printed, and the failure told after it.
+  Answer not_written(Answer answer, const std::exception_ptr& exception) const {
+    Failure failure = describe_failure(exception, context_.facts, context_.err_style.color);
+    answer.code = failure.exit_code;
+    answer.note.clear();
+    answer.failure += failure.text;
+    if (context_.format == Format::json) {
+      answer.document.set("error", std::move(failure.error));
+      answer.document.set("exit", exit_node(failure.exit_code));
+    }
+    return answer;
+  }
+
   static Answer not_run(const PlannedRun& planned) {
     Answer answer;
     answer.code = SignalGuard::received() == SIGTERM ? kExitTerminate : kExitInterrupt;
-    answer.failure = fmt::format("{}: not run, interrupted before it began\n", planned.prepared.name);
+    answer.failure = fmt::format("{}: not run, interrupted before it began\n", planned.prepared.title());
     answer.document = Node::object();
-    answer.document.set("scenario", Node::of(std::string_view(planned.prepared.name)));
+    answer.document.set("scenario", Node::of(std::string_view(planned.prepared.title())));
     answer.document.set("not_run", Node::of(true));
     answer.document.set("exit", exit_node(answer.code));
     return answer;
@@ -190,7 +212,7 @@ class Session {
         answer.document = document(report, files, answer.code);
         break;
       case Format::csv:
-        answer.text = csv_rows(planned, report);
+        answer.text = csv_rows(report);
         break;
     }
     if (planned.folder && !context_.quiet) {
@@ -234,7 +256,7 @@ class Session {
     return node;
   }
 
-  static std::string csv_rows(const PlannedRun& planned, const reports::RunReport& report) {
+  static std::string csv_rows(const reports::RunReport& report) {
     reports::Table table({{"scenario", false, 0},
                           {"metric", false, 0},
                           {"value", true, 0},
@@ -242,7 +264,7 @@ class Session {
                           {"better", false, 0},
                           {"partial", true, 0}});
     for (const serving::Metric& metric : serving::metrics(report.results)) {
-      table.add({planned.prepared.name, metric.name, io::format_double(metric.value), metric.unit,
+      table.add({report.manifest.scenario, metric.name, io::format_double(metric.value), metric.unit,
                  metric.lower_is_better ? "lower" : "higher", report.partial() ? "1" : "0"});
     }
     return table.csv();
@@ -252,6 +274,37 @@ class Session {
   const RunFlags& flags_;
   const std::vector<PlannedRun>& plan_;
   ProgressMeter meter_;
+};
+
+// The folders that were made for the results; those that are still empty at the end go again.
+class MadeFolders {
+ public:
+  explicit MadeFolders(const std::vector<PlannedRun>& plan) {
+    try {
+      for (const PlannedRun& planned : plan) {
+        if (!planned.folder) continue;
+        const auto made = reports::prepare_result_folder(*planned.folder);
+        made_.insert(made_.begin(), made.begin(), made.end());
+      }
+    } catch (...) {
+      remove_empty();
+      throw;
+    }
+  }
+  ~MadeFolders() { remove_empty(); }
+  MadeFolders(const MadeFolders&) = delete;
+  MadeFolders& operator=(const MadeFolders&) = delete;
+
+ private:
+  void remove_empty() const {
+    std::error_code ignored;
+    for (const fs::path& folder : made_) {
+      // Keeps what is not empty, and what has taken the folder's place.
+      if (fs::is_directory(fs::symlink_status(folder, ignored))) fs::remove(folder, ignored);
+    }
+  }
+
+  std::vector<fs::path> made_;  // innermost first
 };
 
 // One document for one run; a list of them for several.
@@ -285,15 +338,33 @@ void print_answers(const Context& context, std::vector<Answer>& answers, int cod
   context.err->flush();
 }
 
+// A gate without a rule would pass whatever happens.
+void warn_before(const Context& context, const RunFlags& flags, const std::vector<PlannedRun>& plan) {
+  for (const PlannedRun& planned : plan) {
+    const auto& loaded = planned.prepared.loaded;
+    context.tell_files({loaded.document.files.begin(), loaded.document.files.end()});
+    context.warn(loaded.warnings, loaded.document.sources);
+    const auto no_rules = [&](std::string_view flag, std::string_view key) {
+      config::Diagnostic warning;
+      warning.code = "no_rules";
+      warning.message =
+          fmt::format("{} has nothing to judge: {} has no \"{}\"", flag, planned.prepared.title(), key);
+      warning.warning = true;
+      context.warn({warning}, {});
+    };
+    if (flags.enforce() && loaded.value.slo.empty()) no_rules("--enforce", "slo");
+    if (flags.expect() && loaded.value.expect.empty()) no_rules("--expect", "expect");
+  }
+}
+
 }  // namespace
 
 int run_all(const Context& context, const RunFlags& flags, const std::vector<PlannedRun>& plan,
             std::size_t jobs) {
   static_cast<void>(flags.settings(context));  // tells of bad values before anything runs
   if (flags.output() && flags.output()->empty()) throw io::IoError("-o", 0, "needs the name of a folder");
-  for (const PlannedRun& planned : plan) {
-    context.warn(planned.prepared.loaded.warnings, planned.prepared.loaded.document.sources);
-  }
+  const MadeFolders folders(plan);
+  warn_before(context, flags, plan);
   const SignalGuard signals;
   Session session(context, flags, plan);
   std::vector<Answer> answers(plan.size());

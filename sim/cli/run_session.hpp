@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "sim/cli/command.hpp"
@@ -18,6 +19,10 @@ class RunFlags {
 
   [[nodiscard]] const std::optional<std::string>& output() const { return output_; }
   [[nodiscard]] bool hash() const { return hash_; }
+  [[nodiscard]] bool enforce() const { return enforce_; }
+  [[nodiscard]] bool expect() const { return expect_; }
+  // One of the flags that was given ("--until"), or "" if none was.
+  [[nodiscard]] std::string_view any() const;
   // The settings without the callbacks. Throws config::InputError for a value that is no number or duration.
   [[nodiscard]] studies::RunSettings settings(const Context& context) const;
   // The exit code of a finished run; `signal` is what interrupted it, or 0.

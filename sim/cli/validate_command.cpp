@@ -89,13 +89,9 @@ class ValidateCommand final : public Command {
     using config::Node;
     Node files = Node::array();
     for (const studies::Validation& one : all) files.items.push_back(studies::to_node(one));
-    Node exit = Node::object();
-    const int code = good ? kExitOk : kExitBadInput;
-    exit.set("code", Node::of(static_cast<std::int64_t>(code)));
-    exit.set("reason", Node::of(exit_reason(code)));
     Node document = Node::object();
     document.set("files", std::move(files));
-    document.set("exit", std::move(exit));
+    document.set("exit", exit_node(good ? kExitOk : kExitBadInput));
     context.print_json(document);
   }
 

@@ -107,7 +107,9 @@ std::string nearest(std::string_view word, const std::vector<std::string>& candi
     // Case, dashes and underscores count less than letters: "maxNumSeqs" means "max_num_seqs".
     const std::size_t distance =
         std::min(edit_distance(word, candidate), edit_distance(folded(word), folded(candidate)));
-    const std::size_t limit = std::max<std::size_t>(2, std::max(word.size(), candidate.size()) / 3);
+    // Two edits make any word of three letters out of any other.
+    const std::size_t longest = std::max(word.size(), candidate.size());
+    const std::size_t limit = longest <= 4 ? 1 : std::max<std::size_t>(2, longest / 3);
     const bool too_far = distance > limit || distance >= std::max(word.size(), candidate.size());
     if (!too_far && distance < best_distance) {
       best = candidate;

@@ -61,7 +61,8 @@ class InputError : public std::exception {
                                     std::size_t begin, std::size_t end, std::string code, std::string message,
                                     std::string suggestion = "", std::string pointer = "");
 
-// The nearest of `candidates` by Damerau-Levenshtein distance (at most 2, or a third of the length), or "".
+// The nearest of `candidates` by Damerau-Levenshtein distance (at most 2, or a third of the length;
+// 1 for words of up to four letters), or "".
 [[nodiscard]] std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
 
 }  // namespace moesim::config

@@ -83,12 +83,14 @@ bool follow_extends(Node& tree, const fs::path& file, SourceSet& sources, std::v
   const Node* extends = tree.kind == Node::Kind::object ? tree.find("extends") : nullptr;
   if (extends == nullptr) return true;
   const Location where = key_location(tree, "extends");
+  bool schema_level = false;
   const auto fail = [&](std::string code, std::string message, std::string suggestion = "") {
     diagnostics.add({std::move(code), "/extends", extends->where, std::move(message), std::move(suggestion),
-                     "", false, false});
+                     "", schema_level, false});
     return false;
   };
   if (extends->kind != Node::Kind::string) {
+    schema_level = chain.empty() && kind == OriginKind::file;
     return fail("wrong_type", fmt::format("\"extends\" must be a file, not {}", kind_words(extends->kind)));
   }
   fs::path base;
@@ -147,9 +149,16 @@ std::string folder_of(const fs::path& file, const Catalogue& catalogue) {
   return std::string(kScenarioFolder);
 }
 
+void collect_removals(const Node& patch, const std::string& pointer, std::vector<Removal>& removals) {
+  if (patch.kind == Node::Kind::null) removals.push_back({pointer, patch.where});
+  for (const Member& member : patch.members)
+    collect_removals(member.value, pointer_join(pointer, member.key), removals);
+}
+
 Document finish(Document document, const Catalogue& catalogue, const std::vector<Override>& overrides,
                 Diagnostics diagnostics) {
   if (!diagnostics.has_errors()) {
+    document.extended = document.root.kind == Node::Kind::object && document.root.find("extends") != nullptr;
     follow_extends(document.root, document.path, document.sources, document.files, {}, catalogue,
                    folder_of(document.path, catalogue), OriginKind::file, diagnostics);
   }
@@ -159,7 +168,7 @@ Document finish(Document document, const Catalogue& catalogue, const std::vector
   for (const Override& change : ordered) {
     if (diagnostics.has_errors()) break;
     if (change.kind != Override::Kind::merge_file) {
-      apply_override(document.root, change, document.sources, diagnostics);
+      apply_override(document, change, diagnostics);
       continue;
     }
     Node patch;
@@ -169,6 +178,7 @@ Document finish(Document document, const Catalogue& catalogue, const std::vector
         diagnostics.add(
             {"wrong_type", "", patch.where, "a merge file must hold an object", "", "", false, false});
       }
+      collect_removals(patch, "", document.removals);
       merge_over(document.root, std::move(patch), false);
     }
   }

@@ -39,12 +39,19 @@ struct Override {
   Kind kind = Kind::set;
   std::string argument;  // a path for merge_file, "path=value" for set, "path" for unset
   OriginKind origin = OriginKind::command_line;
-  std::string name;  // as printed: "--set", "MOESIM_SET_seed"
+  std::string name;     // as printed: "--set", "MOESIM_SET_seed"
+  std::string shown{};  // what the user wrote, where that is not `argument`: "8" of "--tp 8"
 };
 
 // The MOESIM_SET_a__b=value variables of an environment (two underscores separate the parts of a path),
 // sorted.
 [[nodiscard]] std::vector<Override> overrides_from_environment(const char* const* environment);
+
+// A value that an override removed: its JSON pointer and where that was asked for.
+struct Removal {
+  std::string pointer;
+  Location where;
+};
 
 // A parsed document before it is read into a struct.
 struct Document {
@@ -52,6 +59,8 @@ struct Document {
   SourceSet sources;
   std::filesystem::path path;      // the file, for relative paths inside it; empty for text
   std::vector<std::string> files;  // every file that took part, in the order of reading
+  std::vector<Removal> removals;   // by --unset and by null in a merge file
+  bool extended = false;           // the root had "extends": JSON Schema sees only a part of it
 };
 
 // Parses a text. Throws InputError with every problem found (syntax, duplicate keys, depth, size, UTF-8).
@@ -68,11 +77,17 @@ struct Document {
 // State of one read: problems, and the way to named entries.
 class Reader {
  public:
-  Reader(Document& document, const Catalogue& catalogue) : document_(&document), catalogue_(&catalogue) {}
+  Reader(Document& document, const Catalogue& catalogue)
+      : document_(&document), catalogue_(&catalogue), entry_depth_(document.extended ? 1 : 0) {}
 
   void error(std::string code, const Node& at, std::string message, std::string suggestion = "",
              std::string note = "", bool schema_level = true);
   void add(Diagnostic diagnostic);
+  // Adds a problem of a value whose members may come from different layers. Where --set, --merge or the
+  // environment made one of them, the problem points there: the text of the file is not what was read.
+  void add_with_overrides(Diagnostic diagnostic);
+  // "it was removed by --unset seed" for the value at this pointer or below it, or "".
+  [[nodiscard]] std::string removal_note(std::string_view pointer) const;
   // Enters a child for the time of `body`: pointers of problems inside start with its path.
   template <class Body>
   auto inside(std::string_view token, Body&& body) {

@@ -26,8 +26,12 @@ bool parse_file(const std::filesystem::path& file, OriginKind kind, SourceSet& s
                 std::vector<std::string>& files, const Location& referrer, const std::string& pointer,
                 Diagnostics& diagnostics, Node& out);
 
-// Applies one --set, --unset or environment change.
-void apply_override(Node& root, const Override& change, SourceSet& sources, Diagnostics& diagnostics);
+// Applies one --set, --unset or environment change; a removal is added to the document's list.
+void apply_override(Document& document, const Override& change, Diagnostics& diagnostics);
+
+// Where a value comes from, as the user wrote it: "--set seed=3", "MOESIM_SET_seed=3", "--merge
+// patch.json:4".
+[[nodiscard]] std::string origin_text(const SourceSet& sources, const Location& where);
 
 // True when the text names a file and not a catalogue entry.
 [[nodiscard]] bool looks_like_path(std::string_view text);

@@ -137,11 +137,37 @@ Node override_value(std::string_view text, int source, std::size_t begin, std::s
   return value;
 }
 
+std::string pointer_of(const std::vector<std::string>& parts) {
+  std::string pointer;
+  for (const std::string& part : parts) pointer = pointer_join(pointer, part);
+  return pointer;
+}
+
+// Removes a child that is there.
+void remove_child(Node& node, const std::string& part) {
+  if (node.kind == Node::Kind::array) {
+    node.items.erase(node.items.begin() + static_cast<std::ptrdiff_t>(*io::parse_int64(part)));
+  } else {
+    std::erase_if(node.members, [&](const Member& member) { return member.key == part; });
+  }
+}
+
 }  // namespace
 
-void apply_override(Node& root, const Override& change, SourceSet& sources, Diagnostics& diagnostics) {
+std::string origin_text(const SourceSet& sources, const Location& where) {
+  const Source& source = sources.at(where.source);
+  if (source.kind == OriginKind::merge)
+    return fmt::format("--merge {}:{}", source.name, sources.line_column(where).line);
+  if (source.kind != OriginKind::environment) return fmt::format("{} {}", source.name, source.text);
+  const std::size_t equals = source.text.find('=');
+  return source.name + (equals == std::string::npos ? "" : source.text.substr(equals));
+}
+
+void apply_override(Document& document, const Override& change, Diagnostics& diagnostics) {
+  Node& root = document.root;
   const std::string& argument = change.argument;
-  const int source = sources.add({change.name, change.origin, argument});
+  const int source =
+      document.sources.add({change.name, change.origin, change.shown.empty() ? argument : change.shown});
   const std::size_t equals = argument.find('=');
   const bool set = change.kind == Override::Kind::set;
   const std::size_t path_end = set ? std::min(equals, argument.size()) : argument.size();
@@ -155,7 +181,8 @@ void apply_override(Node& root, const Override& change, SourceSet& sources, Diag
                      false,
                      false});
   };
-  if (set && equals == std::string::npos) return fail("expected path=value", "deployment.pools.main.tp=8");
+  if (set && equals == std::string::npos)
+    return fail("expected path=value, for example deployment.pools.main.tp=8", "");
   if (path_end == 0) return fail("the path is empty", "");
   const std::vector<std::string> parts = path_parts(std::string_view(argument).substr(0, path_end));
   if (parts.size() > kMaxDepth) return fail("the path is too deep", "");
@@ -175,17 +202,15 @@ void apply_override(Node& root, const Override& change, SourceSet& sources, Diag
     if (leaf == nullptr) return fail(problem, suggestion);
     *leaf =
         override_value(std::string_view(argument).substr(equals + 1), source, equals + 1, argument.size());
+    if (!change.shown.empty()) set_locations(*leaf, {source, 0, change.shown.size()});
     for (Member& member : node->members) {
-      if (&member.value == leaf) member.key_where = {source, 0, path_end};
+      if (&member.value == leaf && change.shown.empty()) member.key_where = {source, 0, path_end};
     }
     return;
   }
   if (descend(*node, parts.back(), false, problem, suggestion) == nullptr) return fail(problem, suggestion);
-  if (node->kind == Node::Kind::array) {
-    node->items.erase(node->items.begin() + static_cast<std::ptrdiff_t>(*io::parse_int64(parts.back())));
-  } else {
-    std::erase_if(node->members, [&](const Member& m) { return m.key == parts.back(); });
-  }
+  document.removals.push_back({pointer_of(parts), {source, 0, path_end}});
+  remove_child(*node, parts.back());
 }
 
 }  // namespace moesim::config

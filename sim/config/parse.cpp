@@ -116,7 +116,9 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     Diagnostic problem{
         "syntax", "",   {source_, begin, std::max(end, begin + 1)}, syntax_message(ex.what()), "", "",
         false,    false};
-    if (ex.id == 406) {
+    if (stack_.empty() && values_ > 0) {
+      problem.message = "text after the end of the document";
+    } else if (ex.id == 406) {
       problem.message = "the number is out of range";
       problem.suggestion = "a finite number";
     } else if (const std::size_t comma = trailing_comma(begin); comma != std::string_view::npos) {

@@ -18,9 +18,10 @@ enum class Label : std::uint8_t {
 template <class T>
 struct Sourced {
   T value{};
-  std::string source;  // an identifier of the file's "sources"
+  std::string source;  // an identifier of the file's "sources", or the override that gave the number
   Label label = Label::assumed;
   std::string note;
+  bool overridden = false;  // given by --set, --merge or the environment, which is then its source
 };
 
 }  // namespace moesim::config

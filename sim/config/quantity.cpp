@@ -135,12 +135,12 @@ std::string meant_unit(std::string_view name, Dimension dimension) {
     if (same || prefix_only || per_second_left_out || ps_style || flops) return std::string(unit.name);
   }
   static constexpr std::pair<std::string_view, std::string_view> kWords[] = {
-      {"sec", "s"},        {"secs", "s"},      {"second", "s"},    {"seconds", "s"}, {"m", "min"},
-      {"mins", "min"},     {"minute", "min"},  {"minutes", "min"}, {"hr", "h"},      {"hour", "h"},
-      {"hours", "h"},      {"day", "d"},       {"days", "d"},      {"msec", "ms"},   {"usec", "us"},
-      {"\xc2\xb5s", "us"}, {"req/s", "/s"},    {"rps", "/s"},      {"qps", "/s"},    {"requests/s", "/s"},
-      {"$", "USD"},        {"dollars", "USD"}, {"dollar", "USD"},  {"eur", "USD"},   {"watt", "W"},
-      {"watts", "W"},      {"gbps", "Gbit/s"}, {"gb/sec", "GB/s"}, {"kib", "KiB"},   {"bytes", "B"}};
+      {"sec", "s"},         {"secs", "s"},       {"second", "s"},    {"seconds", "s"},  {"m", "min"},
+      {"mins", "min"},      {"minute", "min"},   {"minutes", "min"}, {"hr", "h"},       {"hour", "h"},
+      {"hours", "h"},       {"day", "d"},        {"days", "d"},      {"msec", "ms"},    {"nsec", "ns"},
+      {"usec", "us"},       {"\xc2\xb5s", "us"}, {"req/s", "/s"},    {"rps", "/s"},     {"qps", "/s"},
+      {"requests/s", "/s"}, {"$", "USD"},        {"dollars", "USD"}, {"dollar", "USD"}, {"watt", "W"},
+      {"watts", "W"},       {"gbps", "Gbit/s"},  {"gb/sec", "GB/s"}, {"kib", "KiB"},    {"bytes", "B"}};
   for (const auto& [word, unit] : kWords) {
     if (word == lower && find_unit(dimension, unit) != nullptr) return std::string(unit);
   }

@@ -20,6 +20,85 @@ void Reader::add(Diagnostic diagnostic) {
   diagnostics_.add(std::move(diagnostic));
 }
 
+namespace {
+
+struct Overridden {
+  std::string path;  // from the value that was asked about: "tp"
+  Location where;
+};
+
+constexpr std::size_t kMaxOrigins = 3;  // that one message lists
+
+// The values at and below `node` that an override made.
+void collect_overridden(const Node& node, const std::string& path, const SourceSet& sources,
+                        std::vector<Overridden>& found) {
+  if (node.members.empty() && node.items.empty()) {
+    if (node.where.source >= 0 && is_override(sources.at(node.where.source).kind))
+      found.push_back({path, node.where});
+    return;
+  }
+  const std::string prefix = path.empty() ? "" : path + ".";
+  for (const Member& member : node.members)
+    collect_overridden(member.value, prefix + member.key, sources, found);
+  for (std::size_t i = 0; i < node.items.size(); ++i)
+    collect_overridden(node.items[i], prefix + std::to_string(i), sources, found);
+}
+
+void append_note(std::string& note, const std::string& more) {
+  if (!more.empty()) note += (note.empty() ? "" : "; ") + more;
+}
+
+// Changes that may bear on a problem although they are not part of the value it points at: cluster.nodes
+// where the pools are too many.
+std::string all_changes(const SourceSet& sources) {
+  std::vector<std::string> changes;
+  for (int i = 0; i < sources.size(); ++i) {
+    if (sources.at(i).kind <= OriginKind::flag) continue;
+    if (sources.at(i).kind == OriginKind::merge) {
+      changes.push_back("--merge " + sources.at(i).name);
+    } else {
+      changes.push_back(origin_text(sources, {i, 0, 0}));
+    }
+  }
+  if (changes.empty()) return "";
+  const bool more = changes.size() > kMaxOrigins;
+  if (more) changes.resize(kMaxOrigins);
+  return fmt::format("changed by {}{}", fmt::join(changes, ", "), more ? " and more" : "");
+}
+
+}  // namespace
+
+std::string Reader::removal_note(std::string_view pointer) const {
+  for (const Removal& removal : document_->removals) {
+    const std::string_view removed = removal.pointer;
+    const bool inside = removed.starts_with(pointer) && removed.substr(pointer.size()).starts_with('/');
+    if (removed != pointer && !inside) continue;
+    const std::size_t slash = removed.rfind('/');
+    return fmt::format("\"{}\" was removed by {}", removed.substr(slash + 1),
+                       origin_text(document_->sources, removal.where));
+  }
+  return "";
+}
+
+void Reader::add_with_overrides(Diagnostic diagnostic) {
+  const SourceSet& sources = document_->sources;
+  std::vector<Overridden> found;
+  if (const Node* node = resolve_pointer(document_->root, diagnostic.pointer))
+    collect_overridden(*node, "", sources, found);
+  const bool points_there =
+      diagnostic.where.source >= 0 && is_override(sources.at(diagnostic.where.source).kind);
+  if (!points_there && !found.empty()) diagnostic.where = found.front().where;
+  for (std::size_t i = 0; i < std::min(found.size(), kMaxOrigins); ++i) {
+    if (found[i].path.empty()) continue;  // the place says it all
+    append_note(diagnostic.note,
+                fmt::format("{} comes from {}", found[i].path, origin_text(sources, found[i].where)));
+  }
+  append_note(diagnostic.note, removal_note(diagnostic.pointer));
+  if (found.empty() && !points_there && diagnostic.note.empty() && !diagnostic.warning)
+    diagnostic.note = all_changes(sources);
+  add(std::move(diagnostic));
+}
+
 std::optional<Node> Reader::resolve_entry(const Node& node, const std::string& folder,
                                           const std::string& noun) {
   constexpr int kMaxEntryDepth = 8;
@@ -92,8 +171,9 @@ Location locate(const Node& record, std::string_view relative) {
 
 void Problems::add(std::string_view relative_pointer, std::string message, std::string suggestion,
                    std::string code, bool warning) {
-  reader_->add({std::move(code), pointer_ + std::string(relative_pointer), locate(*record_, relative_pointer),
-                std::move(message), std::move(suggestion), "", false, warning});
+  reader_->add_with_overrides({std::move(code), pointer_ + std::string(relative_pointer),
+                               locate(*record_, relative_pointer), std::move(message), std::move(suggestion),
+                               "", false, warning});
 }
 
 void Problems::error(std::string_view relative_pointer, std::string message, std::string suggestion,
@@ -112,6 +192,16 @@ std::vector<std::string> field_keys(const std::vector<Field>& fields) {
   std::vector<std::string> keys;
   for (const Field& field : fields) keys.push_back(field.key);
   return keys;
+}
+
+}  // namespace
+
+namespace {
+
+std::string missing_note(const Reader& reader, const Field& field) {
+  std::string note = reader.removal_note(pointer_join(reader.pointer(), field.key));
+  append_note(note, fmt::format("expected {}", field.type->summary()));
+  return note;
 }
 
 }  // namespace
@@ -151,7 +241,7 @@ bool RecordTable::read(const Node& in, Reader& reader, void* out, Node& resolved
       Node at;
       at.where = {in.where.source, in.where.begin, in.where.begin + 1};
       reader.error("missing_key", at, fmt::format("{} needs \"{}\": {}", name_, field.key, field.sentence),
-                   "", fmt::format("expected {}", field.type->summary()));
+                   "", missing_note(reader, field));
       good = false;
     } else {
       if (!defaults) defaults = make_default_();

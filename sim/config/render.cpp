@@ -24,22 +24,29 @@ std::size_t utf8_length(std::string_view text) {
   return overlong || outside ? 0 : length;
 }
 
+// True for what drives a terminal: the controls of ASCII, and those of Latin-1 (U+0080 to U+009F) as UTF-8.
+bool is_control(std::string_view sequence) {
+  const auto first = static_cast<unsigned char>(sequence.front());
+  if (sequence.size() == 1) return first < 0x20 || first == 0x7f;
+  return sequence.size() == 2 && first == 0xC2 && static_cast<unsigned char>(sequence[1]) < 0xA0;
+}
+
 // Printable UTF-8: stray bytes become '?', and control characters too unless JSON will escape them, so that
 // hostile input can neither drive the terminal nor break a JSON document.
 enum class Controls : bool { replace, keep };
-std::string printable(std::string_view text, Controls controls = Controls::replace) {
+std::string masked(std::string_view text, Controls controls) {
   std::string out;
   while (!text.empty()) {
     const std::size_t length = utf8_length(text);
-    const auto byte = static_cast<unsigned char>(text.front());
-    if (length == 1 && controls == Controls::keep) {
-      out += text.front();
-    } else if (length <= 1) {
-      out += text.front() == '\t' ? ' ' : (length == 0 || byte < 0x20 || byte == 0x7f ? '?' : text.front());
+    const std::string_view sequence = text.substr(0, std::max<std::size_t>(length, 1));
+    if (length == 0) {
+      out += '?';
+    } else if (controls == Controls::keep || !is_control(sequence)) {
+      out += sequence;
     } else {
-      out += text.substr(0, length);
+      out += sequence == "\t" ? ' ' : '?';
     }
-    text.remove_prefix(std::max<std::size_t>(length, 1));
+    text.remove_prefix(sequence.size());
   }
   return out;
 }
@@ -47,10 +54,10 @@ std::string printable(std::string_view text, Controls controls = Controls::repla
 constexpr std::size_t kMaxText = 400;  // bytes of a message, pointer, suggestion or note
 
 std::string shortened(std::string_view text, Controls controls = Controls::replace) {
-  if (text.size() <= kMaxText) return printable(text, controls);
+  if (text.size() <= kMaxText) return masked(text, controls);
   std::size_t end = kMaxText;
   while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) --end;
-  return printable(text.substr(0, end), controls) + "...";
+  return masked(text.substr(0, end), controls) + "...";
 }
 
 struct Shown {
@@ -85,6 +92,8 @@ std::string paint(std::string_view text, std::string_view code, bool color) {
 }
 
 }  // namespace
+
+std::string printable(std::string_view text) { return masked(text, Controls::replace); }
 
 std::string render(const Diagnostic& diagnostic, const SourceSet& sources, bool color) {
   std::string out = diagnostic.warning ? paint("warning: ", "1;33", color) : paint("error: ", "1;31", color);

@@ -2,11 +2,16 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "sim/config/diagnostics.hpp"
 #include "sim/config/node.hpp"
 
 namespace moesim::config {
+
+// The text with '?' for control characters and stray bytes, and a space for a tab: what came from a file may
+// be shown on a terminal and cannot drive it.
+[[nodiscard]] std::string printable(std::string_view text);
 
 // One problem as text: message, place, the line with a caret, suggestion, notes. Control characters of the
 // input never reach the output. `color` adds terminal colours.

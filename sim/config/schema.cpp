@@ -55,6 +55,30 @@ Node SchemaBuilder::reference(const RecordTable& record) {
   return node;
 }
 
+namespace {
+
+Node named(std::string_view name) {
+  Node list = Node::array();
+  list.items.push_back(Node::of(name));
+  return list;
+}
+
+// A document that changes a few values of another one. What it leaves out, at any depth, comes from there, so
+// that only the reader can judge the rest.
+Node extending_schema() {
+  Node base = Node::object();
+  base.set("type", Node::of(std::string_view("string")));
+  base.set("description", Node::of(std::string_view("File or catalogue entry that this one changes")));
+  Node properties = Node::object();
+  properties.set("extends", std::move(base));
+  Node node = Node::object();
+  node.set("properties", std::move(properties));
+  node.set("required", named("extends"));
+  return node;
+}
+
+}  // namespace
+
 Node json_schema(const RecordTable& record, std::string_view id) {
   SchemaBuilder builder;
   Node body = record.schema(builder);
@@ -63,7 +87,14 @@ Node json_schema(const RecordTable& record, std::string_view id) {
   root.set("$id", Node::of(id));
   root.set("title", Node::of(std::string_view(record.name())));
   if (Node* properties = body.find("properties")) properties->set("$schema", Node::object());
-  for (Member& member : body.members) root.members.push_back(std::move(member));
+  Node whole = Node::object();
+  for (Member& member : body.members) {
+    const bool shared = member.key == "type" || member.key == "description";
+    (shared ? root : whole).members.push_back(std::move(member));
+  }
+  Node either = Node::array();
+  either.items = {std::move(whole), extending_schema()};
+  root.set("anyOf", std::move(either));
   Node definitions = builder.take_definitions();
   if (!definitions.members.empty()) root.set("definitions", std::move(definitions));
   return root;

@@ -13,6 +13,8 @@ std::string_view to_string(OriginKind kind) {
       return "catalogue";
     case OriginKind::file:
       return "file";
+    case OriginKind::flag:
+      return "flag";
     case OriginKind::merge:
       return "merge";
     case OriginKind::environment:

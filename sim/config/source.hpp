@@ -10,7 +10,17 @@
 namespace moesim::config {
 
 // The layer a value comes from, weakest first.
-enum class OriginKind : std::uint8_t { default_value, catalogue, file, merge, environment, command_line };
+enum class OriginKind : std::uint8_t {
+  default_value,
+  catalogue,
+  file,
+  flag,  // a value of a generated text that was asked for by a flag of its own ("--tp 8")
+  merge,
+  environment,
+  command_line
+};
+// True for the layers that change a document from outside.
+[[nodiscard]] inline bool is_override(OriginKind kind) { return kind >= OriginKind::flag; }
 
 [[nodiscard]] std::string_view to_string(OriginKind kind);
 

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "sim/config/document.hpp"
+#include "sim/config/internal.hpp"
 #include "sim/config/schema_builder.hpp"
 #include "sim/io/numbers.hpp"
 
@@ -121,10 +122,13 @@ bool is_quantity_text(const Node& in, Reader& reader, Dimension dimension) {
   if (in.kind == Node::Kind::string) return true;
   const bool number = in.kind == Node::Kind::integer || in.kind == Node::Kind::real;
   if (number) {
+    // The user's own number, where there is no doubt about the unit.
+    const bool sure = dimension == Dimension::per_second || dimension == Dimension::usd;
+    const std::string unit = unit_names(dimension).front();
     reader.error("missing_unit", in,
-                 fmt::format("a {} needs a unit: one of {}", dimension_noun(dimension),
-                             fmt::join(unit_names(dimension), ", ")),
-                 fmt::format("\"{}\"", dimension_example(dimension)));
+                 fmt::format("a {} needs a unit: one of {}; for example \"{}\"", dimension_noun(dimension),
+                             fmt::join(unit_names(dimension), ", "), dimension_example(dimension)),
+                 sure ? fmt::format("\"{}{}{}\"", shown(in), unit.starts_with('/') ? "" : " ", unit) : "");
   } else {
     wrong_type(in, reader,
                fmt::format("a {} such as \"{}\"", dimension_noun(dimension), dimension_example(dimension)));
@@ -231,6 +235,42 @@ bool read_object(const Node& in, Reader& reader) {
   return false;
 }
 
+bool is_overridden_number(const Node& in, const Reader& reader) {
+  const Node* value = in.kind == Node::Kind::object ? in.find("value") : &in;
+  return value != nullptr && value->where.source >= 0 && value->kind != Node::Kind::array &&
+         value->kind != Node::Kind::null &&
+         is_override(reader.document().sources.at(value->where.source).kind);
+}
+
+Node sourced_by_override(const Node& in, const Reader& reader) {
+  const SourceSet& sources = reader.document().sources;
+  const bool object = in.kind == Node::Kind::object;
+  const Node& value = object ? *in.find("value") : in;
+  const Node* source = object ? in.find("source") : nullptr;
+  // Who names a source as well has said where the number is from.
+  if (source != nullptr && source->where.source >= 0 && is_override(sources.at(source->where.source).kind))
+    return in;
+  Node number = Node::object();
+  number.where = in.where;
+  const auto add = [&](std::string_view key, Node node) {
+    node.where = value.where;
+    number.members.push_back({std::string(key), value.where, std::move(node)});
+  };
+  add("value", value);
+  add("source", Node::of(std::string_view(origin_text(sources, value.where))));
+  add("label", Node::of(enum_name(Label::assumed)));
+  return number;
+}
+
+bool read_sourced(const Node& in, Reader& reader) {
+  if (in.kind == Node::Kind::object) return true;
+  const bool scalar = in.kind != Node::Kind::array && in.kind != Node::Kind::null;
+  wrong_type(in, reader, "a number with its source",
+             fmt::format("{{\"value\": {}, \"source\": \"an id of sources\", \"label\": \"assumed\"}}",
+                         scalar ? shown(in) : "..."));
+  return false;
+}
+
 namespace {
 
 constexpr std::string_view kMapKeyPattern = "^[a-z0-9][a-z0-9._-]*$";
@@ -263,7 +303,8 @@ bool read_tag(const Node& in, Reader& reader, std::string_view key, std::span<co
   if (tag == nullptr) {
     Node at;
     at.where = {in.where.source, in.where.begin, in.where.begin + 1};
-    reader.error("missing_key", at, fmt::format("\"{}\" is missing: one of {}", key, choice_summary(names)));
+    reader.error("missing_key", at, fmt::format("\"{}\" is missing: one of {}", key, choice_summary(names)),
+                 "", reader.removal_note(pointer_join(reader.pointer(), key)));
     return false;
   }
   return read_inside(reader, key, [&] { return read_choice(*tag, reader, names, index); });

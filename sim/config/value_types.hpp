@@ -30,6 +30,13 @@ bool read_tag(const Node& in, Reader& reader, std::string_view key, std::span<co
               std::size_t& index);
 // Checks that a map key is an identifier.
 bool read_map_key(const Member& member, Reader& reader);
+// True for a number with a source whose value an override gave: bare, or as "value".
+bool is_overridden_number(const Node& in, const Reader& reader);
+// Such a number as {"value", "source", "label"}: an assumption whose source is the override, unless the
+// override names a source itself.
+Node sourced_by_override(const Node& in, const Reader& reader);
+// Checks that a number with its source is an object; the error shows the object to write.
+bool read_sourced(const Node& in, Reader& reader);
 // The record itself, or what a name, a path or "extends" stands for.
 bool read_record(const RecordTable& record, const Node& in, Reader& reader, void* out, Node& resolved);
 
@@ -200,8 +207,10 @@ class SourcedType final : public ValueType {
     record_.optional("note", &Sourced<T>::note, "How it was derived, or a warning");
   }
   bool read(const Node& in, Reader& reader, void* out, Node& resolved) const override {
-    if (!read_object(in, reader)) return false;
-    return record_.read(in, reader, out, resolved);
+    const bool overridden = is_overridden_number(in, reader);
+    static_cast<Sourced<T>*>(out)->overridden = overridden;
+    if (overridden) return record_.read(sourced_by_override(in, reader), reader, out, resolved);
+    return read_sourced(in, reader) && record_.read(in, reader, out, resolved);
   }
   [[nodiscard]] Node write(const void* in) const override { return record_.write(in); }
   [[nodiscard]] Node schema(SchemaBuilder& builder) const override { return record_.schema(builder); }

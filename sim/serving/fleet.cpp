@@ -126,7 +126,7 @@ Fleet::Fleet(const Scenario& scenario, const std::vector<MemoryBudget>& budgets,
   for (const auto& [name, pool] : scenario.deployment.pools) {
     const MemoryBudget& budget = budgets[index];
     if (budget.kv_blocks < 1)
-      throw InfeasibleError(does_not_fit(budget), fitting_layout(scenario, name, pool));
+      throw InfeasibleError(does_not_fit(budget), memory_remedy(scenario, name, pool));
     Models models(options);
     const llm::Layout layout = group_layout(scenario, pool);
     for (std::int64_t r = 0; r < pool.replicas; ++r) {

@@ -69,7 +69,68 @@ MemoryBudget memory_budget(const Scenario& scenario, const std::string& name, co
   return budget;
 }
 
-std::string fitting_layout(const Scenario& scenario, const std::string& name, const Pool& pool) {
+namespace {
+
+std::string gib(core::Bytes bytes) {
+  return fmt::format("{:.1f} GiB", bytes.as_double() / static_cast<double>(std::int64_t{1} << 30));
+}
+
+// The part that takes most besides the weights, and what makes it smaller.
+struct LargestTerm {
+  std::string words;
+  std::string remedy;
+  core::Bytes bytes;
+};
+
+LargestTerm largest_term(const Scenario& scenario, const MemoryBudget& budget) {
+  const double fraction = scenario.memory.utilization.value_or(scenario.deployment.engine.kv.fraction.value);
+  const std::int64_t tokens = effective_limits(scenario).max_num_batched_tokens;
+  const LargestTerm terms[] = {
+      {fmt::format("what the budget rule keeps free (memory.utilization {})", fraction),
+       "a larger memory.utilization", budget.reserved},
+      {fmt::format("activations of steps of {} tokens", tokens),
+       "a smaller deployment.scheduler.max_num_batched_tokens", budget.activations},
+      {fmt::format("exchange buffers for steps of {} tokens", tokens),
+       "a smaller deployment.scheduler.max_num_batched_tokens", budget.exchange_buffers},
+      {"communicators", "fewer parallel groups", budget.communicators},
+      {"CUDA graphs", "an engine without graphs", budget.graphs},
+      {"the engine's runtime", "a GPU with more memory", budget.runtime}};
+  return *std::max_element(std::begin(terms), std::end(terms),
+                           [](const LargestTerm& a, const LargestTerm& b) { return a.bytes < b.bytes; });
+}
+
+// The scenario's own settings are to blame if the pool fits with those of the engine. Says so, or "".
+std::string blamed_setting(const Scenario& scenario, const std::string& name, const Pool& pool) {
+  const MemoryBudget now = memory_budget(scenario, name, pool);
+  const auto fits = [&](bool without_utilization, bool without_tokens) {
+    Scenario changed = scenario;
+    if (without_utilization) changed.memory.utilization.reset();
+    if (without_tokens) changed.deployment.scheduler.max_num_batched_tokens.reset();
+    return memory_budget(changed, name, pool).kv_blocks > 0;
+  };
+  const auto& utilization = scenario.memory.utilization;
+  const auto& tokens = scenario.deployment.scheduler.max_num_batched_tokens;
+  const cost::EngineProfile& engine = scenario.deployment.engine;
+  const std::string raise = utilization
+                                ? fmt::format("memory.utilization {} keeps {} free: with the engine's {}",
+                                              *utilization, gib(now.reserved), engine.kv.fraction.value)
+                                : "";
+  const std::string lower =
+      tokens ? fmt::format(
+                   "max_num_batched_tokens {} needs {} for activations and buffers: with the engine's {}",
+                   *tokens, gib(now.activations + now.exchange_buffers),
+                   engine.scheduler.max_num_batched_tokens.value)
+             : "";
+  if (utilization && fits(true, false)) return raise + " it fits";
+  if (tokens && fits(false, true)) return lower + " it fits";
+  if (utilization && tokens && fits(true, true)) return fmt::format("{}, and {}, it fits", raise, lower);
+  return "";
+}
+
+}  // namespace
+
+std::string memory_remedy(const Scenario& scenario, const std::string& name, const Pool& pool) {
+  if (std::string blamed = blamed_setting(scenario, name, pool); !blamed.empty()) return blamed;
   const std::int64_t devices = hardware::device_count(scenario.cluster);
   const auto fits = [&](const Pool& candidate) {
     return llm::layout_problems(scenario.model, candidate.layout()).empty() &&
@@ -90,7 +151,13 @@ std::string fitting_layout(const Scenario& scenario, const std::string& name, co
     if (fits(wider)) return describe(wider);
     if (fits(spread)) return describe(spread);
   }
-  return "no larger tp, dp_attention or ep makes room: use smaller number formats or a GPU with more memory";
+  const MemoryBudget budget = memory_budget(scenario, name, pool);
+  const LargestTerm term = largest_term(scenario, budget);
+  return fmt::format(
+      "no larger tp, dp_attention or ep makes room: use {} or a GPU with more memory (the largest part "
+      "besides "
+      "the weights is {}, {})",
+      term.bytes > budget.weights ? term.remedy : "smaller number formats", term.words, gib(term.bytes));
 }
 
 std::vector<MemoryBudget> memory_budgets(const Scenario& scenario) {

@@ -19,8 +19,9 @@ struct EffectiveLimits {
 // The budget of one device of a pool. kv_budget is negative and kv_blocks 0 when the model does not fit.
 [[nodiscard]] MemoryBudget memory_budget(const Scenario& scenario, const std::string& name, const Pool& pool);
 
-// What to change when a pool has no room for KV: the smallest legal tp, ep or dp_attention that makes room,
-// or why there is none.
-[[nodiscard]] std::string fitting_layout(const Scenario& scenario, const std::string& name, const Pool& pool);
+// What to change when a pool has no room for KV: the scenario's own memory.utilization or
+// max_num_batched_tokens if the engine's make room, else the smallest legal tp, ep or dp_attention that does,
+// or the largest part of the memory and what makes it smaller.
+[[nodiscard]] std::string memory_remedy(const Scenario& scenario, const std::string& name, const Pool& pool);
 
 }  // namespace moesim::serving

@@ -157,7 +157,7 @@ struct Results {
   std::vector<std::string> warnings;
   std::uint64_t order_hash = 0;
   std::uint64_t events = 0;
-  bool slo_met = true;
+  std::optional<bool> slo_met;  // none without rules in "slo": nothing was asked for
 };
 
 // A measured number with a name and a unit.

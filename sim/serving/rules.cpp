@@ -83,7 +83,10 @@ bool parse_rule(std::string_view text, Rule& rule, RuleError& error) {
     if (candidate.name == metric) info = &candidate;
   }
   if (info == nullptr) {
-    const std::string meant = config::nearest(metric, names);
+    // "ttft" is a family: the percentile that targets are usually about.
+    const std::string family = metric + ".p99";
+    const bool known_family = std::find(names.begin(), names.end(), family) != names.end();
+    const std::string meant = known_family ? family : config::nearest(metric, names);
     error = {fmt::format("unknown metric \"{}\" (moesim describe metric lists them)", metric),
              meant.empty() ? "" : fmt::format("\"{} {} {}\"", meant, found->text, limit)};
     return false;

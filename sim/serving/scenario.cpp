@@ -181,7 +181,8 @@ const config::Record<Scenario>& record_of(config::Type<Scenario>) {
       config::Record<S>("scenario", "One run: hardware, model, deployment, load and targets")
           .required("version", &S::version, "Version of this format", config::between(1, 1))
           .optional("kind", &S::kind, "What is run")
-          .optional("name", &S::name, "A short name, used for output folders")
+          .optional("name", &S::name,
+                    "A short name: what results call this scenario, instead of the name of its file")
           .optional("description", &S::description, "What this scenario is about")
           .required("cluster", &S::cluster, "The hardware")
           .required("model", &S::model, "The model")

@@ -177,6 +177,10 @@ void collect_warnings(const Scenario& scenario, Results& results) {
     results.warnings.push_back(fmt::format("the run is partial ({}): {} requests are unfinished",
                                            to_string(results.end), results.unfinished));
   }
+  const auto warm = [](const RequestRow& row) { return row.warmup; };
+  if (!results.requests.empty() && std::all_of(results.requests.begin(), results.requests.end(), warm)) {
+    results.warnings.emplace_back("the warm-up covers all requests: nothing was measured");
+  }
   std::set<std::string> reasons;
   for (const RequestRow& row : results.requests) {
     if (row.status == RequestStatus::refused && reasons.size() < 3) reasons.insert(row.reason);
@@ -208,13 +212,18 @@ void summarise(const Scenario& scenario, const Fleet& fleet, const Recorder& rec
   const std::vector<Metric> all = metrics(results);
   results.slo = judge(slo, all);
   results.expect = judge(parsed(scenario.expect), all);
-  // A refused request met no target, whatever the others' latencies are.
-  if (!results.slo.empty() && results.refused > 0) {
-    results.slo.push_back(
-        {"no request is refused", "refused", static_cast<double>(results.refused), 0, "count", false});
+  // A refused request met no target, whatever the others' latencies are, unless the scenario says itself how
+  // many may be refused.
+  const bool own_rule =
+      std::any_of(slo.begin(), slo.end(), [](const Rule& rule) { return rule.metric == "refused"; });
+  if (!slo.empty() && !own_rule && results.refused > 0) {
+    std::vector<RuleResult> implied = judge(parsed({"refused <= 0"}), all);
+    results.slo.push_back(std::move(implied.front()));
   }
-  results.slo_met =
-      std::all_of(results.slo.begin(), results.slo.end(), [](const RuleResult& r) { return r.held; });
+  if (!slo.empty()) {
+    results.slo_met =
+        std::all_of(results.slo.begin(), results.slo.end(), [](const RuleResult& r) { return r.held; });
+  }
   collect_warnings(scenario, results);
 }
 

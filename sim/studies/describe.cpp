@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "sim/config/render.hpp"
 #include "sim/studies/describe_topics.hpp"
 
 namespace moesim::studies {
@@ -33,7 +34,7 @@ namespace detail {
 Node text_node(std::string_view text) { return Node::of(text); }
 
 std::string plain_value(const Node& value) {
-  if (value.kind == Node::Kind::string) return value.text;
+  if (value.kind == Node::Kind::string) return config::printable(value.text);
   if (value.kind == Node::Kind::array && value.items.empty()) return "(none)";
   if (value.kind == Node::Kind::object && value.members.empty()) return "(none)";
   return config::to_json(value, -1);
@@ -55,9 +56,9 @@ struct SourcedWalk {
     const Node* source = node.find("source");
     const Node* label = node.find("label");
     if (value != nullptr && source != nullptr && label != nullptr) {
-      rows.push_back({path, plain_value(*value), label->text, source->text});
+      rows.push_back({path, plain_value(*value), label->text, config::printable(source->text)});
       const Node* note = node.find("note");
-      if (note != nullptr && !note->text.empty()) notes.push_back({path, note->text});
+      if (note != nullptr && !note->text.empty()) notes.push_back({path, config::printable(note->text)});
       return;
     }
     for (const config::Member& member : node.members) {
@@ -98,7 +99,7 @@ std::vector<Section> sourced_numbers(std::string title, const Node& resolved) {
   std::vector<Entry> sources;
   if (const Node* all = resolved.find("sources")) {
     for (const config::Member& member : all->members)
-      sources.push_back({member.key, plain_value(member.value)});
+      sources.push_back({config::printable(member.key), plain_value(member.value)});
   }
   add_entries("Sources", std::move(sources));
   return sections;

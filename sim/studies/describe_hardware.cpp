@@ -44,13 +44,13 @@ Node list_document(std::string_view key, std::vector<Node> entries) {
 
 Description gpu_list(const config::Catalogue& catalogue) {
   Table table({{"name", false, 0},
-               {"architecture", false, 1},
+               {"architecture", false, 4},
                {"memory", true, 0},
                {"bandwidth", true, 0},
                {"bf16 TFLOP/s", true, 0},
-               {"fp8 TFLOP/s", true, 0},
-               {"fp4 TFLOP/s", true, 0},
-               {"USD/h", true, 0}});
+               {"fp8 TFLOP/s", true, 2},
+               {"fp4 TFLOP/s", true, 3},
+               {"USD/h", true, 1}});
   std::vector<Node> entries;
   for (const auto& loaded : load_all<hardware::Gpu>(catalogue)) {
     const hardware::Gpu& gpu = loaded.value;
@@ -77,9 +77,9 @@ Description node_list(const config::Catalogue& catalogue) {
   Table table({{"name", false, 0},
                {"GPU", false, 0},
                {"GPUs", true, 0},
-               {"domain", true, 0},
-               {"kind", false, 1},
-               {"per GPU in the domain", true, 0},
+               {"domain", true, 1},
+               {"kind", false, 3},
+               {"per GPU in the domain", true, 2},
                {"NICs", false, 0}});
   std::vector<Node> entries;
   for (const auto& loaded : load_all<hardware::Node>(catalogue)) {
@@ -107,9 +107,9 @@ Description node_list(const config::Catalogue& catalogue) {
 
 Description fabric_list(const config::Catalogue& catalogue) {
   Table table({{"name", false, 0},
-               {"kind", false, 0},
+               {"kind", false, 1},
                {"link", true, 0},
-               {"nodes per leaf", true, 0},
+               {"nodes per leaf", true, 2},
                {"oversubscription", true, 0}});
   std::vector<Node> entries;
   for (const auto& loaded : load_all<hardware::Fabric>(catalogue)) {
@@ -129,10 +129,10 @@ Description fabric_list(const config::Catalogue& catalogue) {
 
 Description engine_list(const config::Catalogue& catalogue) {
   Table table({{"name", false, 0},
-               {"version", false, 0},
+               {"version", false, 3},
                {"tokens per step", true, 0},
-               {"sequences", true, 0},
-               {"KV block", true, 0},
+               {"sequences", true, 1},
+               {"KV block", true, 2},
                {"budget rule", false, 0}});
   std::vector<Node> entries;
   for (const auto& loaded : load_all<cost::EngineProfile>(catalogue)) {

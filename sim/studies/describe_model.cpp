@@ -46,12 +46,12 @@ Node parameters_node(const llm::Parameters& parameters) {
 
 Description model_list(const config::Catalogue& catalogue) {
   Table table({{"name", false, 0},
-               {"model", false, 0},
+               {"model", false, 4},
                {"parameters", true, 0},
                {"active", true, 0},
-               {"layers", true, 0},
-               {"KV per token (bf16)", true, 0},
-               {"context", true, 0}});
+               {"layers", true, 3},
+               {"KV per token (bf16)", true, 1},
+               {"context", true, 2}});
   Node list = Node::array();
   for (const std::string& name : catalogue.names(config::CatalogueEntry<llm::Architecture>::folder)) {
     const llm::Architecture model = config::load_entry<llm::Architecture>(name, catalogue).value;

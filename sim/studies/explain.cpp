@@ -126,6 +126,8 @@ std::string origin_words(const ExplainedValue& value) {
       return fmt::format("catalogue {}:{}", value.source, value.place.line);
     case config::OriginKind::file:
       return fmt::format("{}:{}", value.source, value.place.line);
+    case config::OriginKind::flag:
+      return fmt::format("{} {}", value.source, value.value.text);
     case config::OriginKind::merge:
       return fmt::format("--merge {}:{}", value.source, value.place.line);
     case config::OriginKind::environment:

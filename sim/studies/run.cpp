@@ -131,7 +131,7 @@ reports::RunReport execute(const PreparedRun& prepared, const config::Catalogue&
     report.results.end = serving::RunEnd::wall_limit;
   }
   report.manifest.tool_version = settings.tool_version;
-  report.manifest.scenario = report.scenario.name.empty() ? prepared.name : report.scenario.name;
+  report.manifest.scenario = prepared.title();
   report.manifest.scenario_sha256 = io::sha256_hex(config::to_json(prepared.loaded.resolved, -1));
   report.manifest.inputs = digests(prepared, catalogue, settings.data_dir);
   return report;

@@ -23,6 +23,11 @@ struct PreparedRun {
   std::filesystem::path file;    // empty for a text
   std::filesystem::path folder;  // where its relative paths start
   std::string name;              // the file's name without ".json", or the name given
+
+  // What results call the run: the scenario's own name if it has one.
+  [[nodiscard]] const std::string& title() const {
+    return loaded.value.name.empty() ? name : loaded.value.name;
+  }
 };
 
 // Reads a scenario with its overrides. Throws config::InputError with every problem.

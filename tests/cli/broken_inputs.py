@@ -4,7 +4,7 @@
     broken_inputs.py --moesim PATH --home DIR [--filter TEXT] [--asan] [-j N] [-v]
 
 cases.json lists the cases. Each is run twice, in a copy of the corpus: once for people and once with --format json.
-Both must end with 2 and tell where the mistake is and what was meant, and nothing may be left behind. A case has
+Both must end with 2 (or "exit") and tell where the mistake is and what was meant, and nothing may be left behind. A case has
 
     name      unique; those of typing errors start with "typo-" and have "typo": true
     command   the words after "moesim". {out} is a folder that does not exist, {base} a sound scenario,
@@ -13,6 +13,7 @@ Both must end with 2 and tell where the mistake is and what was meant, and nothi
     expected  of one of the errors: code, pointer, file, line, column, suggestion, and "says", words of the message.
               What is left out is not checked; an error without "file" has no place
     also      more errors that must be there; no others may, unless "others" is true or "count" gives their number
+    exit      the exit code, if it is not 2
     more_errors  how many further errors there are beyond those listed
     env       environment variables
     forms     ["text"] for a command that knows no --format json
@@ -202,13 +203,13 @@ def printable(text):
     return re.sub(r"[\x00-\x1f\x7f]", "?", text)
 
 
-def judge_streams(run, form, is_json, is_validate):
+def judge_streams(run, form, code, is_json, is_validate):
     """What holds for both forms of the answer."""
     if SANITIZER.search(run.err):
         found = SANITIZER.search(run.err).start()
         yield f"{form}: a sanitizer speaks: {run.err[found:found + 300]!r}"
-    if run.code != 2:
-        yield f"{form}: exit code {run.code}, not 2"
+    if run.code != code:
+        yield f"{form}: exit code {run.code}, not {code}"
     for name, data, text in (("stdout", run.out_bytes, run.out), ("stderr", run.err_bytes, run.err)):
         if len(data) > MAX_OUTPUT_BYTES:
             yield f"{form}: {len(data)} bytes on {name}"
@@ -302,7 +303,8 @@ def judge_json(run, case):
     if not errors:
         yield "json: no error is listed"
         return
-    if document.get("exit") != {"code": 2, "reason": "bad_input"}:
+    code = case.get("exit", 2)
+    if document.get("exit") != {"code": code, "reason": "infeasible" if code == 3 else "bad_input"}:
         yield f"json: exit is {document.get('exit')}"
     yield from judge_errors(errors, case)
     if "more_errors" in case:
@@ -322,7 +324,7 @@ def judge_case(bench, case):
             continue
         run = bench.run(words + extra, case.get("env", {}))
         runs.append(run)
-        problems += judge_streams(run, form, form == "json", is_validate)
+        problems += judge_streams(run, form, case.get("exit", 2), form == "json", is_validate)
         problems += judge_text(run, case) if form == "text" else judge_json(run, case)
         if bench.folder in run.out + run.err:
             problems.append(f"{form}: an absolute path, though all names that were given are relative")

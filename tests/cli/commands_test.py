@@ -67,6 +67,9 @@ class ExitCodes(unittest.TestCase):
         self.assertIn("SLO MISSED", moesim("run", SMALL, "-o", "e0", *missed).stdout)
         moesim("run", SMALL, "-o", "e0", *missed, "--enforce", code=1)
         moesim("run", SMALL, "-o", "e0", "--set", 'expect=["served <= 1"]', "--expect", code=1)
+        asked = moesim("run", SMALL, "-o", "e0", "--unset", "slo", "--enforce", "--json")
+        self.assertIn("--enforce has nothing to judge", asked.stderr)
+        self.assertIsNone(one_document(asked.stdout)["slo_met"])
         document = one_document(moesim("run", SMALL, "-o", "e0", *missed, "--enforce", "--json", code=1).stdout)
         self.assertEqual(document["exit"], {"code": 1, "reason": "no"})
 
@@ -84,12 +87,48 @@ class ExitCodes(unittest.TestCase):
         moesim("run", SMALL, "-o", "in-the-way", code=2)
         self.assertEqual(pathlib.Path("in-the-way").read_text(encoding="utf-8"), "mine")
 
+    def test_2_a_wrong_folder_is_told_before_the_run(self):
+        long_scenario("hours.json")
+        pathlib.Path("in-the-way").write_text("mine", encoding="utf-8")
+        os.makedirs("blocked/results.json", exist_ok=True)
+        for folder in ("in-the-way", "in-the-way/below", "/proc/foo", "blocked"):
+            started = time.monotonic()
+            result = moesim("run", "hours.json", "-o", folder, code=2)
+            self.assertEqual(result.stdout, "")
+            self.assertLess(time.monotonic() - started, 5)
+        moesim("run", "hours.json", SMALL, "-o", "/proc/foo", code=2)
+
+    def test_2_a_late_write_error_still_prints_the_answer(self):
+        long_scenario("late.json")
+        for form, has in (("text", "PARTIAL RESULTS"), ("json", '"metrics"')):
+            process = subprocess.Popen([MOESIM, "run", "late.json", "-o", "late", "--max-wall", "1500ms", "--format", form],
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+            time.sleep(0.7)
+            os.rmdir("late")
+            pathlib.Path("late").write_text("in the way", encoding="utf-8")
+            out, err = process.communicate(timeout=60)
+            os.remove("late")
+            self.assertEqual(process.returncode, 2, err)
+            self.assertIn(has, out)
+            self.assertIn("error:", err)
+            if form == "json":
+                document = one_document(out)
+                self.assertEqual((document["error"]["code"], document["exit"]["code"]), ("io", 2))
+
     def test_3_infeasible(self):
         arguments = ["estimate", "--model", "deepseek-v3", "--gpu", "h100-sxm"]
         self.assertIn("what would help", moesim(*arguments, code=3).stderr)
         document = one_document(moesim(*arguments, "--format", "json", code=3).stdout)
         self.assertEqual(document["error"]["code"], "infeasible")
         self.assertEqual(document["exit"], {"code": 3, "reason": "infeasible"})
+
+    def test_3_too_few_gpus(self):
+        arguments = ["run", SMALL, "-o", "few", "--set", "deployment.pools.main.replicas=9"]
+        document = one_document(moesim(*arguments, "--json", code=3).stdout)
+        self.assertEqual(document["error"]["code"], "too_few_gpus")
+        self.assertEqual(document["exit"], {"code": 3, "reason": "infeasible"})
+        # Together with a mistake in the text it is bad input.
+        moesim(*arguments, "--set", 'slo=["ttft.p99 <= 1 parsec"]', code=2)
 
     def test_5_limits(self):
         long_scenario("limit.json")
@@ -191,6 +230,17 @@ class Streams(unittest.TestCase):
             for line in moesim(*command).stdout.splitlines():
                 self.assertLessEqual(len(line), 100, line)
 
+    def test_text_of_a_scenario_cannot_drive_the_terminal(self):
+        evil = "\x1b]0;owned\x07\u009b31m"
+        scenario = json.loads(pathlib.Path(SMALL).read_text(encoding="utf-8"))
+        scenario["name"] = f"name{evil}"
+        scenario["cluster"]["node"] = {"extends": "hgx-h100-8", "gpu": {"extends": "h100-sxm", "price": {"date": evil}}}
+        pathlib.Path("evil.json").write_text(json.dumps(scenario), encoding="utf-8")
+        shown = moesim("run", "evil.json", "-o", "evil")
+        for sign in ("\x1b", "\x07", "\u009b"):
+            self.assertNotIn(sign, shown.stdout + shown.stderr)
+        self.assertIn("name?]0;owned??31m", shown.stdout)
+
     def test_quiet(self):
         self.assertEqual(moesim("run", SMALL, "-o", "streams", "-q").stderr, "")
 
@@ -228,6 +278,15 @@ class Terminal(unittest.TestCase):
             self.assertEqual("[####" in text, columns >= 80)
             for line in re.sub(r"\x1b\[[0-9;]*m", "", text).replace("\r", "").split("\n"):
                 self.assertLessEqual(len(line), columns)
+
+    def test_lists_fit_and_say_what_is_left_out(self):
+        for columns in (60, 80, 120):
+            for kind in ("gpu", "model", "node", "fabric", "engine"):
+                text = self.on_terminal(columns, "describe", kind, "--color", "never").replace("\r", "")
+                for line in text.split("\n"):
+                    self.assertLessEqual(len(line), columns, line)
+                if kind in ("gpu", "model"):
+                    self.assertEqual("left out for want of width" in text, columns < 100, text)
 
     def test_no_escape_codes_where_they_are_not_wanted(self):
         for env in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
@@ -341,6 +400,13 @@ class Results(unittest.TestCase):
         moesim("run", "twin.json", "twin/twin.json", "-o", "twins")
         self.assertEqual(set(os.listdir("twins")), {"twin", "twin-2"})
 
+    def test_every_format_calls_the_run_by_its_name(self):
+        named = ["run", SMALL, "-o", "named", "--set", "name=one name"]
+        self.assertEqual(one_document(moesim(*named, "--json").stdout)["manifest"]["scenario"], "one name")
+        rows = list(csv.DictReader(io.StringIO(moesim(*named, "--format", "csv").stdout)))
+        self.assertEqual({row["scenario"] for row in rows}, {"one name"})
+        self.assertTrue(moesim(*named).stdout.startswith("one name: "))
+
     def test_default_folder(self):
         moesim("run", SMALL)
         self.assertEqual(set(os.listdir("out/llama-3.1-8b-h100")), RESULT_FILES)
@@ -365,6 +431,21 @@ class OtherCommands(unittest.TestCase):
         direct = one_document(moesim("estimate", *arguments, "--json").stdout)
         self.assertEqual(printed["metrics"], direct["metrics"])
         self.assertEqual(printed["metrics"]["served"]["value"], 40)
+
+    def test_the_printed_scenario_has_the_overrides(self):
+        arguments = ["estimate", "--model", "llama-3.1-8b", "--gpu", "h100-sxm", "--osl", "8"]
+        pathlib.Path("estimate-patch.json").write_text('{"kv": {"block_tokens": 32}}', encoding="utf-8")
+        text = moesim(*arguments, "--print-scenario", "--set", "deployment.pools.main.replicas=2", "--seed", "5",
+                      "--unset", "description", "--merge", "estimate-patch.json",
+                      env={"MOESIM_SET_prices__gpu_hour": "1 USD"}).stdout
+        scenario = one_document(text)
+        self.assertEqual(scenario["deployment"]["pools"]["main"]["replicas"], 2)
+        self.assertEqual((scenario["seed"], scenario["kv"]["block_tokens"]), (5, 32))
+        self.assertEqual(scenario["prices"]["gpu_hour"], "1 USD")
+        self.assertNotIn("description", scenario)
+        for flags in (["-o", "never"], ["--enforce"], ["--until", "5s"], ["--hash"]):
+            self.assertIn("--print-scenario", moesim(*arguments, "--print-scenario", *flags, code=2).stderr)
+        self.assertFalse(os.path.exists("never"))
 
     def test_schemas(self):
         moesim("schema", "--all", "-o", "schemas")

@@ -58,6 +58,7 @@ TEST_CASE("every exception becomes its exit code") {
   CHECK(guarded([]() -> int { throw config::InputError("x", "bad"); }).code == 2);
   CHECK(guarded([]() -> int { throw io::IoError("f", 3, "broken"); }).code == 2);
   CHECK(guarded([]() -> int { throw serving::InfeasibleError("too big", "more GPUs"); }).code == 3);
+  CHECK(guarded([]() -> int { throw config::InputError("too_few_gpus", "12 of 8"); }).code == 3);
   CHECK(guarded([]() -> int { core::fail_invariant("lost bytes"); }).code == 4);
   CHECK(guarded([]() -> int { throw std::bad_alloc(); }).code == 5);
   CHECK(guarded([]() -> int { throw 7; }).code == 4);

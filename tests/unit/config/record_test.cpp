@@ -238,14 +238,39 @@ TEST_CASE("at most twenty errors are kept and the rest is counted") {
   CHECK(found.error_count() == 51);
 }
 
+TEST_CASE("a suggestion keeps the number and is near") {
+  CHECK(config::nearest("foo", {"slo", "fit", "model"}).empty());
+  CHECK(config::nearest("pt", {"tp", "ep"}) == "tp");
+  config::QuantityError error;
+  double value = 0;
+  CHECK_FALSE(config::parse_real("2.49 EUR", config::Dimension::usd, value, error));
+  CHECK(error.suggestion.empty());
+  CHECK_FALSE(config::parse_real("2.49 $", config::Dimension::usd, value, error));
+  CHECK(error.suggestion == "2.49 USD");
+}
+
+TEST_CASE("text after the document is called so") {
+  for (const char* text : {"{} x", "{\"a\": 1}\n}", "[1] {\"b\": 2}", "{} ,"}) {
+    try {
+      static_cast<void>(config::parse_text(text, "t.json"));
+      FAIL(text);
+    } catch (const config::InputError& error) {
+      CHECK(std::string(error.what()) == "text after the end of the document");
+    }
+  }
+}
+
 TEST_CASE("the schema lists fields, bounds, patterns and alternatives") {
   const config::Node schema = config::json_schema<sample::Machine>("machine");
-  CHECK(config::resolve_pointer(schema, "/required/1")->text == "memory");
-  CHECK(config::resolve_pointer(schema, "/additionalProperties")->boolean == false);
+  CHECK(config::resolve_pointer(schema, "/anyOf/0/required/1")->text == "memory");
+  CHECK(config::resolve_pointer(schema, "/anyOf/0/additionalProperties")->boolean == false);
   CHECK(config::resolve_pointer(schema, "/definitions/memory/properties/stacks/maximum")->integer == 16);
   CHECK(config::resolve_pointer(schema, "/definitions/memory/properties/stacks/default")->integer == 5);
-  CHECK(config::resolve_pointer(schema, "/properties/arrival/oneOf/1/properties/process/const")->text ==
-        "bursts");
+  CHECK(
+      config::resolve_pointer(schema, "/anyOf/0/properties/arrival/oneOf/1/properties/process/const")->text ==
+      "bursts");
+  CHECK(config::resolve_pointer(schema, "/anyOf/1/required/0")->text == "extends");
+  CHECK(config::resolve_pointer(schema, "/anyOf/1/properties/extends/type")->text == "string");
 }
 
 TEST_CASE("a caret stands under the error and control characters do not reach the terminal") {

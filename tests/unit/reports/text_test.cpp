@@ -59,6 +59,13 @@ TEST_CASE("words are wrapped and hang below their label") {
   CHECK(display_width("\x1b[1mab\x1b[0m\xc2\xb5") == 3);
 }
 
+TEST_CASE("a number stays with its unit") {
+  CHECK(wrapped("weights 12.5 GiB, KV (1,234 B) and 50 % more", 14) ==
+        "weights\n12.5 GiB, KV\n(1,234 B) and\n50 % more");
+  CHECK(wrapped("a 5 GiB", 3) == "a\n5 GiB");
+  CHECK(wrapped("in 2026 the", 7) == "in 2026\nthe");
+}
+
 TEST_CASE("a table leaves out what is least important and says so") {
   Table table({{"name", false, 0}, {"value", true, 1}, {"more", true, 2}});
   table.add({"first", "1", "a long cell"});

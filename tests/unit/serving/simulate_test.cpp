@@ -136,6 +136,27 @@ TEST_CASE("a model that does not fit is infeasible and the remedy fits") {
   }
 }
 
+TEST_CASE("the remedy names the setting that is to blame and the largest part") {
+  const auto remedy = [](const std::vector<std::string>& changes) {
+    try {
+      static_cast<void>(serving::simulate(scenario(test::kSmallScenario, changes), {}));
+    } catch (const serving::InfeasibleError& error) {
+      return error.remedy();
+    }
+    return std::string("it ran");
+  };
+  const auto says = [&](const std::vector<std::string>& changes, std::string_view words) {
+    INFO(remedy(changes));
+    CHECK(remedy(changes).find(words) != std::string::npos);
+  };
+  says({"memory.utilization=0.1"}, "memory.utilization 0.1 keeps");
+  const std::string tokens = "deployment.scheduler.max_num_batched_tokens=9000000";
+  says({tokens}, "max_num_batched_tokens 9000000 needs");
+  says({"memory.utilization=0.1", tokens}, ", and max_num_batched_tokens");
+  // Neither the engine's settings nor more GPUs make room: the largest part besides the weights is named.
+  says({"deployment.engine.memory.runtime.value=90 GiB"}, "the engine's runtime, 90.0 GiB");
+}
+
 TEST_CASE("the memory of a device is divided without a rest") {
   for (const char* rule : {"total-times-fraction", "free-times-fraction"}) {
     const serving::Scenario s = scenario(test::kMoeScenario, {std::string("memory.rule=") + rule});
@@ -243,11 +264,34 @@ TEST_CASE("a request goes to a replica that can hold it, and is refused only if 
   }
 }
 
+TEST_CASE("refused requests miss the SLO unless it says how many may be refused") {
+  const std::string too_long = "workload.lengths.input={\"distribution\":\"fixed\",\"tokens\":200000}";
+  const auto implied = run(scenario(test::kSmallScenario, {too_long, "slo=[\"preemptions <= 5\"]"}));
+  REQUIRE(implied.slo.size() == 2);
+  CHECK(implied.slo[1].text == "refused <= 0");
+  CHECK(implied.slo[1].value == 24.0);
+  CHECK(implied.slo_met == false);
+  const auto own = run(scenario(test::kSmallScenario, {too_long, "slo=[\"refused <= 100\"]"}));
+  CHECK(own.slo.size() == 1);
+  CHECK(own.slo_met == true);
+  // Without a rule there is neither a met nor a missed SLO.
+  CHECK_FALSE(run(scenario(test::kSmallScenario, {too_long})).slo_met.has_value());
+}
+
 TEST_CASE("warm-up requests are served but not measured") {
   const auto results = run(scenario(test::kSmallScenario, {"workload.warmup={\"requests\":8}"}));
   CHECK(results.served == 24);
   CHECK(results.requests.size() == 32);
   CHECK(results.clock_start > core::Time{});
+  const std::string nothing = "the warm-up covers all requests: nothing was measured";
+  const auto has = [&](const serving::Results& r) {
+    return std::find(r.warnings.begin(), r.warnings.end(), nothing) != r.warnings.end();
+  };
+  CHECK_FALSE(has(results));
+  serving::RunOptions early;
+  early.until = core::Duration{1'000'000'000'000};
+  CHECK(
+      has(serving::simulate(scenario(test::kSmallScenario, {"workload.warmup={\"requests\":800}"}), early)));
 }
 
 TEST_CASE("rules are judged, and goodput counts requests that meet them") {
@@ -256,7 +300,7 @@ TEST_CASE("rules are judged, and goodput counts requests that meet them") {
   REQUIRE(results.slo.size() == 2);
   CHECK_FALSE(results.slo[0].held);
   CHECK(results.slo[1].held);
-  CHECK_FALSE(results.slo_met);
+  CHECK(results.slo_met == false);
   CHECK(results.goodput_per_s == 0);
   CHECK(results.expect[0].held);
 }
