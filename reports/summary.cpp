@@ -35,12 +35,11 @@ std::string title(const RunReport& report, const Style& style) {
                   printable(cluster.node.gpu.name));
   std::string out = wrapped(line, style.width) + "\n";
   for (const auto& [pool_name, pool] : scenario.deployment.pools) {
-    const std::string text =
-        fmt::format("{} replica{} of tp {}, dp_attention {}, ep {}; {} {}; weights {}, KV {}", pool.replicas,
-                    pool.replicas == 1 ? "" : "s", pool.tp, pool.dp_attention, pool.ep,
-                    printable(scenario.deployment.engine.name), printable(scenario.deployment.engine.version),
-                    config::enum_name(scenario.formats().weights),
-                    config::enum_name(scenario.deployment.formats.kv));
+    const std::string text = fmt::format(
+        "{} replica{} of tp {}, dp_attention {}, ep {}; {} {}; weights {}, KV {}", pool.replicas,
+        pool.replicas == 1 ? "" : "s", pool.tp, pool.dp_attention, pool.ep,
+        printable(scenario.deployment.engine.name), printable(scenario.deployment.engine.version),
+        config::enum_name(scenario.formats().weights), config::enum_name(scenario.deployment.formats.kv));
     out += paragraph(fmt::format("  pool {}: ", pool_name), text, style);
   }
   return out;

@@ -84,8 +84,8 @@ struct Architecture {
   bool tied_embeddings = false;  // the output head is the embedding matrix
   std::int64_t max_context_tokens = 0;
   NumberFormat published_weights = NumberFormat::bf16;  // of the linear layers, in the published checkpoint
-  std::vector<LayerGroup> layers;              // in the order of the network
-  std::map<std::string, std::string> sources;  // where the numbers come from
+  std::vector<LayerGroup> layers;                       // in the order of the network
+  std::map<std::string, std::string> sources;           // where the numbers come from
 
   // Number of transformer layers.
   [[nodiscard]] std::int64_t layer_count() const;

@@ -31,9 +31,9 @@ struct EstimateRequest {
 };
 
 // The text of the scenario: a closed loop of `concurrency` clients on the node type of the GPU (the
-// smallest that holds a replica, else the largest) with as many nodes as the replicas need, and a fabric that fits the NICs where
-// there are several domains. The text still has to pass the scenario's own checks. Throws config::InputError
-// for a GPU, node or number that cannot be.
+// smallest that holds a replica, else the largest) with as many nodes as the replicas need, and a fabric that
+// fits the NICs where there are several domains. The text still has to pass the scenario's own checks. Throws
+// config::InputError for a GPU, node or number that cannot be.
 [[nodiscard]] std::string estimate_scenario(const EstimateRequest& request,
                                             const config::Catalogue& catalogue);
 

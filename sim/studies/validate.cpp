@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "sim/config/render.hpp"
+#include "sim/serving/memory.hpp"
 #include "sim/serving/simulate.hpp"
 #include "sim/studies/inputs.hpp"
 
@@ -33,7 +34,7 @@ void check_feasible(const serving::Scenario& scenario, const config::Node& root,
       if (budget.kv_budget.value > 0 && budget.kv_blocks > 0) continue;
       warn(fmt::format("a device of pool \"{}\" has {} bytes left for KV blocks", budget.pool,
                        budget.kv_budget.value),
-           "spread the model over more GPUs, or use smaller formats");
+           serving::memory_remedy(scenario, budget.pool, scenario.deployment.pools.at(budget.pool)));
     }
   } catch (const serving::InfeasibleError& error) {
     warn(error.what(), error.remedy());

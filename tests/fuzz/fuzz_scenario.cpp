@@ -1,4 +1,5 @@
-// Any bytes as a scenario: they are read or refused with at least one error that can be printed, and nothing else.
+// Any bytes as a scenario: they are read or refused with at least one error that can be printed, and nothing
+// else.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -17,8 +18,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         config::read_document<serving::Scenario>(config::load_text(text, "fuzz.json", catalogue), catalogue);
     // What was resolved reads back to the same resolution.
     const std::string resolved = config::to_json(loaded.resolved);
-    const auto again =
-        config::read_document<serving::Scenario>(config::load_text(resolved, "again.json", catalogue), catalogue);
+    const auto again = config::read_document<serving::Scenario>(
+        config::load_text(resolved, "again.json", catalogue), catalogue);
     if (config::to_json(again.resolved) != resolved) std::abort();
   } catch (const config::InputError& error) {
     if (error.diagnostics().errors().empty() || config::render(error, false).empty()) std::abort();

@@ -1,6 +1,4 @@
 // Any file is a trace of one of the formats, or is refused with an InputError that can be printed.
-#include "workloads/trace_reader.hpp"
-
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
@@ -8,6 +6,7 @@
 #include "sim/config/diagnostics.hpp"
 #include "sim/config/render.hpp"
 #include "tests/fuzz/io_memory_file.hpp"
+#include "workloads/trace_reader.hpp"
 
 namespace config = moesim::config;
 namespace workloads = moesim::workloads;
