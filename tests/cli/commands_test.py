@@ -253,7 +253,10 @@ class Terminal(unittest.TestCase):
         import struct
         import termios
 
-        ours, theirs = pty.openpty()
+        try:
+            ours, theirs = pty.openpty()
+        except OSError as error:  # a chroot without /dev/pts
+            self.skipTest(f"no pseudo-terminal: {error}")
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
         process = subprocess.Popen([MOESIM, *arguments], stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
                                    env=environment(**{"TERM": "xterm", "LC_ALL": "C", **(env or {})}))
