@@ -9,6 +9,7 @@
 
 #include "sim/core/check.hpp"
 #include "sim/core/event_queue.hpp"
+#include "sim/core/ladder_queue.hpp"
 #include "sim/core/time.hpp"
 
 namespace moesim::core {
@@ -53,7 +54,7 @@ class LiveEvent {
   std::uint64_t generation_ = 0;  // sequence + 1; 0: none
 };
 
-template <PendingEvents PendingSet = BinaryHeap>
+template <PendingEvents PendingSet = LadderQueue>
 class Simulation {
  public:
   Simulation() = default;

@@ -101,8 +101,10 @@ TEST_CASE(
   REQUIRE(rc::check([] {
     const std::vector<Child> script = arbitrary_script();
     const Outcome heap = play<BinaryHeap>(script);
+    const Outcome ladder = play<LadderQueue>(script);
     const Outcome ordered = play<OrderedSet>(script);
     RC_ASSERT((heap == ordered));
+    RC_ASSERT((ladder == ordered));
   }));
 }
 
