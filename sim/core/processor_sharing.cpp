@@ -22,8 +22,13 @@ UInt128 divide_up(const Wide& value, std::uint64_t divisor) {
   Wide quotient{};
   for (std::size_t i = 0; i < value.size(); ++i) {
     const UInt128 part = (remainder << 64) | value[i];
-    quotient[i] = static_cast<std::uint64_t>(part / divisor);
-    remainder = part % divisor;
+    if (part < divisor) {  // a division takes some 20 ns, and the first one or two are often of this kind
+      remainder = part;
+      continue;
+    }
+    const UInt128 digit = part / divisor;
+    quotient[i] = static_cast<std::uint64_t>(digit);
+    remainder = part - digit * divisor;
   }
   check(quotient[0] == 0 && (quotient[1] >> 63) == 0, "a quotient in virtual time passes 127 bits");
   const UInt128 result = (static_cast<UInt128>(quotient[1]) << 64) | quotient[2];
@@ -55,28 +60,36 @@ void ProcessorSharing::add(Time now, std::uint32_t id, std::int64_t weight, std:
   }
   if (id >= activities_.size()) {
     activities_.resize(id + std::size_t{1});
+    ends_.reserve_id(id);
   }
-  activities_[id] = {work, weight, heap_.size()};
-  heap_.push_back({virtual_clock_ + growth, id});
-  sift_up(heap_.size() - 1);
+  activities_[id] = {work, weight};
+  ends_.finish[id] = virtual_clock_ + growth;
+  heap_.push(ends_, id);
   total_weight_ += weight;
 }
 
 std::int64_t ProcessorSharing::remove(Time now, std::uint32_t id) {
   check(active(id), "an activity that is not active is removed");
   move_clock(now);
-  const Activity activity = activities_[id];
-  const std::int64_t left = work_left(activity, virtual_clock_);
+  const std::int64_t left = work_left(id, virtual_clock_);
   take_out(id);
-  served_ += activity.work - left;
+  served_ += activities_[id].work - left;
   return left;
 }
 
 Time ProcessorSharing::next_completion() const {
+  if (!next_known_) {
+    next_ = predict();
+    next_known_ = true;
+  }
+  return next_;
+}
+
+Time ProcessorSharing::predict() const {
   if (heap_.empty()) {
     return kEndOfTime;
   }
-  const Int128 growth = heap_.front().finish - virtual_clock_;
+  const Int128 growth = ends_.finish[heap_.first()] - virtual_clock_;
   if (growth <= 0) {
     return clock_;
   }
@@ -87,7 +100,8 @@ Time ProcessorSharing::next_completion() const {
   const UInt128 high = (static_cast<UInt128>(growth) >> 64) * factor + (low >> 64);
   const UInt128 numerator = high + ((low & kLimbMask) != 0 ? 1U : 0U);
   const auto divisor = static_cast<UInt128>(capacity_);
-  const UInt128 ticks = numerator / divisor + (numerator % divisor != 0 ? 1U : 0U);
+  const UInt128 whole = numerator / divisor;
+  const UInt128 ticks = whole + (whole * divisor != numerator ? 1U : 0U);
   check(ticks <= static_cast<UInt128>(INT64_MAX - clock_.ps), "a completion passes 2^63 picoseconds");
   return {clock_.ps + static_cast<std::int64_t>(ticks)};
 }
@@ -100,8 +114,8 @@ const std::vector<std::uint32_t>& ProcessorSharing::complete(Time now) {
     return ended_;
   }
   move_clock(now);
-  while (!heap_.empty() && heap_.front().finish <= virtual_clock_) {
-    const std::uint32_t id = heap_.front().id;
+  while (!heap_.empty() && ends_.finish[heap_.first()] <= virtual_clock_) {
+    const std::uint32_t id = heap_.first();
     served_ += activities_[id].work;
     ended_.push_back(id);
     take_out(id);
@@ -112,15 +126,17 @@ const std::vector<std::uint32_t>& ProcessorSharing::complete(Time now) {
 std::int64_t ProcessorSharing::remaining(Time now, std::uint32_t id) const {
   check(active(id), "the remainder of an activity that is not active");
   check_clock(now);
-  return work_left(activities_[id], virtual_at(now));
+  return work_left(id, virtual_at(now));
 }
 
-bool ProcessorSharing::active(std::uint32_t id) const {
-  return id < activities_.size() && activities_[id].position != kNowhere;
-}
+bool ProcessorSharing::active(std::uint32_t id) const { return ends_.in_heap(id); }
 
 void ProcessorSharing::move_clock(Time now) {
   check_clock(now);
+  next_known_ = false;  // whoever moves the clock changes the set
+  if (now == clock_ && !heap_.empty()) {
+    return;
+  }
   virtual_clock_ = virtual_at(now);
   if (!heap_.empty()) {
     busy_ += now - clock_;
@@ -130,7 +146,8 @@ void ProcessorSharing::move_clock(Time now) {
 
 void ProcessorSharing::check_clock(Time now) const {
   check(now >= clock_, "a shared resource is changed in its past");
-  check(heap_.empty() || now <= next_completion(), "a completion of a shared resource was missed");
+  check(now == clock_ || heap_.empty() || now <= next_completion(),
+        "a completion of a shared resource was missed");
 }
 
 // Virtual time at `now`, rounded up, if the set has not changed since the last change; 0 on an idle resource.
@@ -143,70 +160,27 @@ Int128 ProcessorSharing::virtual_at(Time now) const {
   return virtual_clock_ + static_cast<Int128>(divide_up(scaled, weight_ticks(total_weight_)));
 }
 
-std::int64_t ProcessorSharing::work_left(const Activity& activity, Int128 virtual_now) const {
-  const Int128 growth = heap_[activity.position].finish - virtual_now;
+std::int64_t ProcessorSharing::work_left(std::uint32_t id, Int128 virtual_now) const {
+  const Int128 growth = ends_.finish[id] - virtual_now;
   if (growth <= 0) {
     return 0;
   }
-  const auto weight = static_cast<UInt128>(activity.weight);
+  const auto weight = static_cast<UInt128>(activities_[id].weight);
   const UInt128 low = (static_cast<UInt128>(growth) & kLimbMask) * weight;
   const UInt128 whole = (static_cast<UInt128>(growth) >> 64) * weight + (low >> 64);
   return static_cast<std::int64_t>(whole) + ((low & kLimbMask) != 0 ? 1 : 0);
 }
 
 void ProcessorSharing::take_out(std::uint32_t id) {
-  Activity& activity = activities_[id];
-  const std::size_t hole = std::exchange(activity.position, kNowhere);
-  total_weight_ -= activity.weight;
-  const Entry last = heap_.back();
-  heap_.pop_back();
-  if (hole < heap_.size()) {
-    place(hole, last);
-    sift_up(hole);
-    sift_down(activities_[last.id].position);
-  }
+  total_weight_ -= activities_[id].weight;
+  heap_.remove(ends_, id);
 }
 
 // Shifts all virtual times so that the clock reads 0: differences, and so all results, stay as they are.
 void ProcessorSharing::start_virtual_time_anew() {
-  for (Entry& entry : heap_) {
-    entry.finish -= virtual_clock_;
-  }
+  heap_.for_each([this](std::uint32_t id) { ends_.finish[id] -= virtual_clock_; });
+  heap_.refresh(ends_);
   virtual_clock_ = 0;
-}
-
-void ProcessorSharing::place(std::size_t position, Entry entry) {
-  heap_[position] = entry;
-  activities_[entry.id].position = position;
-}
-
-void ProcessorSharing::sift_up(std::size_t position) {
-  const Entry entry = heap_[position];
-  while (position > 0) {
-    const std::size_t parent = (position - 1) / 2;
-    if (!(entry < heap_[parent])) {
-      break;
-    }
-    place(position, heap_[parent]);
-    position = parent;
-  }
-  place(position, entry);
-}
-
-void ProcessorSharing::sift_down(std::size_t position) {
-  const Entry entry = heap_[position];
-  while (2 * position + 1 < heap_.size()) {
-    std::size_t child = 2 * position + 1;
-    if (child + 1 < heap_.size() && heap_[child + 1] < heap_[child]) {
-      ++child;
-    }
-    if (!(heap_[child] < entry)) {
-      break;
-    }
-    place(position, heap_[child]);
-    position = child;
-  }
-  place(position, entry);
 }
 
 }  // namespace moesim::core

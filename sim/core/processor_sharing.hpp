@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "sim/core/finish_heap.hpp"
 #include "sim/core/time.hpp"
 
 namespace moesim::core {
@@ -65,35 +66,26 @@ class ProcessorSharing {
   struct Activity {
     std::int64_t work = 0;
     std::int64_t weight = 0;
-    std::size_t position = kNowhere;  // in heap_
   };
-  struct Entry {
-    Int128 finish = 0;  // virtual time
-    std::uint32_t id = 0;
 
-    friend bool operator<(const Entry& a, const Entry& b) {
-      return a.finish != b.finish ? a.finish < b.finish : a.id < b.id;
-    }
-  };
-  static constexpr std::size_t kNowhere = SIZE_MAX;
-
+  [[nodiscard]] Time predict() const;
   void move_clock(Time now);
   void check_clock(Time now) const;
   [[nodiscard]] Int128 virtual_at(Time now) const;
-  [[nodiscard]] std::int64_t work_left(const Activity& activity, Int128 virtual_now) const;
+  [[nodiscard]] std::int64_t work_left(std::uint32_t id, Int128 virtual_now) const;
   void take_out(std::uint32_t id);
   void start_virtual_time_anew();
-  void place(std::size_t position, Entry entry);
-  void sift_up(std::size_t position);
-  void sift_down(std::size_t position);
 
   std::int64_t capacity_;
   std::int64_t total_weight_ = 0;
   Time clock_;                        // the last change of the set
   Int128 virtual_clock_ = 0;          // virtual time then: units per weight, 64 fractional bits
   std::vector<Activity> activities_;  // by id
-  std::vector<Entry> heap_;           // binary min-heap
+  FinishTable ends_;                  // by id
+  FinishHeap heap_;
   std::vector<std::uint32_t> ended_;
+  mutable Time next_;  // of next_completion(), until the set changes
+  mutable bool next_known_ = false;
   Int128 served_ = 0;
   Duration busy_;
 };

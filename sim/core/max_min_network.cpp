@@ -1,0 +1,285 @@
+#include "sim/core/max_min_network.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "sim/core/check.hpp"
+
+namespace moesim::core {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+// A slope that has fallen to this share of its first value is summed afresh: what was taken away may have
+// left little but rounding.
+constexpr double kTrustedShare = 1e-3;
+// A part is collected anew after so many solves, in case it has come apart.
+constexpr std::uint64_t kSolvesPerPart = 256;
+
+void check_capacity(double capacity) {
+  check(std::isfinite(capacity) && capacity >= 0.0, "a capacity must be finite and not negative");
+}
+
+}  // namespace
+
+std::uint32_t MaxMinNetwork::add_resource(double capacity) {
+  check_capacity(capacity);
+  resources_.emplace_back();
+  resources_.back().capacity = capacity;
+  filling_.emplace_back();
+  full_at_.push_back(kInfinity);
+  return static_cast<std::uint32_t>(resources_.size() - 1);
+}
+
+void MaxMinNetwork::set_capacity(std::uint32_t resource, double capacity) {
+  check(resource < resources_.size(), "a resource that does not exist");
+  check_capacity(capacity);
+  resources_[resource].capacity = capacity;
+  mark(resource);
+}
+
+void MaxMinNetwork::mark(std::uint32_t resource) {
+  dirty_.push_back(resource);
+  part_serves_ = part_serves_ && resources_[resource].part == part_number_;
+}
+
+std::uint32_t MaxMinNetwork::add_class(std::span<const ResourceUse> uses, double bound, double weight) {
+  check(std::isfinite(weight) && weight > 0.0, "the weight of a flow must be finite and positive");
+  check(bound >= 0.0, "the bound of a flow must not be negative");
+  bool limited = std::isfinite(bound);
+  for (const ResourceUse& use : uses) {
+    check(use.resource < resources_.size(), "a flow uses a resource that does not exist");
+    check(std::isfinite(use.coefficient) && use.coefficient >= 0.0,
+          "the coefficient of a use must be finite and not negative");
+    limited = limited || use.coefficient > 0.0;
+  }
+  check(limited, "nothing limits the rate of a flow");
+  const auto id = static_cast<std::uint32_t>(classes_.size());
+  for (const ResourceUse& use : uses) {
+    if (use.coefficient == 0.0) continue;
+    uses_.push_back(use);
+    resources_[use.resource].users.push_back({id, use.coefficient});
+  }
+  first_use_.push_back(uses_.size());
+  growth_.push_back(0.0);
+  stopped_in_.push_back(0);
+  Class& added = classes_.emplace_back();
+  added.bound = bound;
+  added.weight = weight;
+  return id;
+}
+
+void MaxMinNetwork::set_flows(std::uint32_t flow_class, std::int64_t flows) {
+  check(flow_class < classes_.size() && flows >= 0,
+        "a class of flows that does not exist, or a negative number of flows");
+  Class& one = classes_[flow_class];
+  if (one.flows == flows) return;
+  one.flows = flows;
+  growth_[flow_class] = static_cast<double>(flows) * one.weight;
+  for (const ResourceUse& use : uses_of(flow_class)) mark(use.resource);
+  if (uses_of(flow_class).empty()) dirty_classes_.push_back(flow_class);
+}
+
+const std::vector<std::uint32_t>& MaxMinNetwork::solve() {
+  changed_.clear();
+  for (const std::uint32_t id : dirty_classes_) {
+    Class& one = classes_[id];
+    if (one.flows > 0 && one.rate != one.bound) {
+      one.rate = one.bound;
+      changed_.push_back(id);
+    }
+  }
+  dirty_classes_.clear();
+  if (dirty_.empty()) return changed_;
+  ++solve_;
+  if (!part_serves_ || solve_ - part_collected_in_ >= kSolvesPerPart) collect_part();
+  dirty_.clear();
+  part_serves_ = true;
+  start_filling();
+  fill();
+  return changed_;
+}
+
+void MaxMinNetwork::meet(std::uint32_t resource) {
+  if (resources_[resource].part == part_number_) return;
+  resources_[resource].part = part_number_;
+  part_.push_back(resource);
+}
+
+// Follows the classes that have flows from the resources next to a change.
+void MaxMinNetwork::collect_part() {
+  ++part_number_;
+  part_collected_in_ = solve_;
+  part_.clear();
+  for (const std::uint32_t resource : dirty_) meet(resource);
+  for (std::size_t i = 0; i < part_.size(); ++i) {
+    for (const User& user : resources_[part_[i]].users) {
+      if (growth_[user.flow_class] == 0.0) continue;
+      for (const ResourceUse& use : uses_of(user.flow_class)) meet(use.resource);
+    }
+  }
+  // By index, so that no sum depends on which change came first.
+  std::sort(part_.begin(), part_.end());
+  sort_bounds();
+}
+
+// Also of classes without flows: they may get some while the part serves.
+void MaxMinNetwork::sort_bounds() {
+  bounded_.clear();
+  for (const std::uint32_t resource : part_) {
+    for (const User& user : resources_[resource].users) {
+      if (classes_[user.flow_class].bound < kInfinity) bounded_.push_back(user.flow_class);
+    }
+  }
+  std::sort(bounded_.begin(), bounded_.end(), [this](std::uint32_t a, std::uint32_t b) {
+    const double level_a = classes_[a].bound / classes_[a].weight;
+    const double level_b = classes_[b].bound / classes_[b].weight;
+    return level_a != level_b ? level_a < level_b : a < b;
+  });
+  bounded_.erase(std::unique(bounded_.begin(), bounded_.end()), bounded_.end());
+}
+
+void MaxMinNetwork::start_filling() {
+  level_ = 0.0;
+  next_bounded_ = 0;
+  for (const std::uint32_t id : part_) {
+    double slope = 0.0;
+    std::int64_t growing = 0;
+    for (const User& user : resources_[id].users) {
+      const double growth = growth_[user.flow_class];
+      slope += growth * user.coefficient;
+      growing += growth != 0.0 ? 1 : 0;
+    }
+    filling_[id] = {0.0, slope, slope * kTrustedShare, growing, false};
+    find_level(id);
+  }
+}
+
+// Rounding must not lower the level of a resource: who stops later has no less.
+void MaxMinNetwork::find_level(std::uint32_t resource) {
+  const Filling& one = filling_[resource];
+  full_at_[resource] =
+      one.growing > 0 ? std::max(level_, (resources_[resource].capacity - one.fixed) / one.slope) : kInfinity;
+}
+
+void MaxMinNetwork::sum_afresh(std::uint32_t resource) {
+  Filling& sums = filling_[resource];
+  sums = {};
+  for (const User& user : resources_[resource].users) {
+    const double growth = growth_[user.flow_class];
+    if (growth == 0.0) continue;
+    if (is_growing(user.flow_class)) {
+      sums.slope += growth * user.coefficient;
+      ++sums.growing;
+    } else {
+      const Class& one = classes_[user.flow_class];
+      sums.fixed += static_cast<double>(one.flows) * one.rate * user.coefficient;
+    }
+  }
+  sums.trusted = sums.slope * kTrustedShare;
+}
+
+// The lowest level at which a resource is full or a class that grows reaches its bound. Four minima side by
+// side keep the processor from waiting for each comparison.
+double MaxMinNetwork::next_level() const {
+  std::array<double, 4> lowest{kInfinity, kInfinity, kInfinity, kInfinity};
+  for (std::size_t i = 0; i < part_.size(); ++i) {
+    lowest[i % 4] = std::min(lowest[i % 4], full_at_[part_[i]]);
+  }
+  double level = std::min(std::min(lowest[0], lowest[1]), std::min(lowest[2], lowest[3]));
+  for (std::size_t i = next_bounded_; i < bounded_.size(); ++i) {
+    if (!is_growing(bounded_[i])) continue;
+    const Class& one = classes_[bounded_[i]];
+    level = std::min(level, one.bound / one.weight);
+    break;
+  }
+  return level;
+}
+
+void MaxMinNetwork::stop_at(std::uint32_t flow_class, double rate) {
+  stopped_in_[flow_class] = solve_;
+  stopped_.push_back(flow_class);
+  if (classes_[flow_class].rate == rate) return;
+  classes_[flow_class].rate = rate;
+  changed_.push_back(flow_class);
+}
+
+// Stops the classes that are at their bound or on a full resource at this level.
+void MaxMinNetwork::stop_full_and_bounded() {
+  full_.clear();
+  for (const std::uint32_t id : part_) {
+    if (full_at_[id] <= level_) full_.push_back(id);
+  }
+  stopped_.clear();
+  for (; next_bounded_ < bounded_.size(); ++next_bounded_) {
+    const std::uint32_t id = bounded_[next_bounded_];
+    if (classes_[id].bound / classes_[id].weight > level_) break;
+    if (is_growing(id)) stop_at(id, classes_[id].bound);
+  }
+  for (const std::uint32_t full : full_) {
+    for (const User& user : resources_[full].users) {
+      if (is_growing(user.flow_class)) stop_at(user.flow_class, level_ * classes_[user.flow_class].weight);
+    }
+  }
+}
+
+void MaxMinNetwork::take_from_resources(std::uint32_t flow_class) {
+  const Class& one = classes_[flow_class];
+  const double class_rate = static_cast<double>(one.flows) * one.rate;
+  for (const ResourceUse& use : uses_of(flow_class)) {
+    Filling& sums = filling_[use.resource];
+    sums.fixed += class_rate * use.coefficient;
+    sums.slope -= growth_[flow_class] * use.coefficient;
+    --sums.growing;
+    if (!sums.touched) {
+      sums.touched = true;
+      touched_.push_back(use.resource);
+    }
+  }
+}
+
+// All rates grow together in proportion to their weights; a class stops at its bound or when a resource is
+// full.
+void MaxMinNetwork::fill() {
+  for (double level = next_level(); level < kInfinity; level = next_level()) {
+    level_ = level;
+    stop_full_and_bounded();
+    check(!stopped_.empty(), "max-min filling does not advance");
+    if (stopped_.size() > part_.size()) {
+      // Many have stopped: a pass over the resources with room costs less than one over what was stopped.
+      for (const std::uint32_t id : part_) {
+        if (full_at_[id] <= level_) {
+          full_at_[id] = kInfinity;  // all that use it have stopped
+        } else if (full_at_[id] < kInfinity) {
+          sum_afresh(id);
+          find_level(id);
+        }
+      }
+      continue;
+    }
+    touched_.clear();
+    for (const std::uint32_t id : stopped_) take_from_resources(id);
+    for (const std::uint32_t id : touched_) {
+      filling_[id].touched = false;
+      if (filling_[id].growing > 0 && filling_[id].slope < filling_[id].trusted) sum_afresh(id);
+      find_level(id);
+    }
+  }
+}
+
+bool MaxMinNetwork::is_fair(double tolerance) const {
+  std::vector<double> capacities;
+  for (const Resource& resource : resources_) capacities.push_back(resource.capacity);
+  std::vector<FlowClass> present;
+  std::vector<double> rates;
+  for (std::uint32_t id = 0; id < classes_.size(); ++id) {
+    const Class& one = classes_[id];
+    if (one.flows == 0) continue;
+    const std::span<const ResourceUse> uses = uses_of(id);
+    present.push_back({{uses.begin(), uses.end()}, one.bound, one.weight, one.flows});
+    rates.push_back(one.rate);
+  }
+  return is_max_min_fair(capacities, present, rates, tolerance);
+}
+
+}  // namespace moesim::core
