@@ -96,6 +96,17 @@ TEST_CASE("an all-to-all takes (n-1)/n of its bytes over the bandwidth of a port
   REQUIRE(now - all_to_all == 2 * (kRanks - 1) * duration_for(kBytes / kRanks, kPort));
 }
 
+TEST_CASE("a rate that is no whole number delays an end by its rounding only") {
+  FlowNetwork network;
+  const ResourceUse use{network.add_resource(1000.0), 1.0};
+  const std::uint32_t flow_class = network.add_class({&use, 1});
+  for (std::uint32_t id = 0; id < 3; ++id)
+    network.add(Time{0}, flow_class, id, 1000);  // 333.3 units a second
+  const Time end = network.next_completion();
+  REQUIRE(end.ps >= 3 * kPicosecondsPerSecond);
+  REQUIRE(end.ps < 3 * kPicosecondsPerSecond + 3 * kPicosecondsPerSecond / 333 / (1 << 20) + 2);
+}
+
 TEST_CASE("a resource that slows down, stops and comes back loses nothing") {
   FlowNetwork network;
   const std::uint32_t link = network.add_resource(4e12);
