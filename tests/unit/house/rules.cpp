@@ -231,7 +231,7 @@ Offences unfinished_marks(const Sources& sources) {
 }
 
 Offences missing_folders(const std::string& root) {
-  // models/reference, tests/accuracy and tests/bench join this list with their first file.
+  // models/reference and tests/accuracy join this list with their first file.
   static constexpr std::array kFolders = {
       "sim/core",
       "sim/io",
@@ -257,6 +257,7 @@ Offences missing_folders(const std::string& root) {
       "tests/golden",
       "tests/cli",
       "tests/fuzz",
+      "tests/bench",
       "docs",
       "tools",
   };
