@@ -10,6 +10,9 @@ namespace moesim::core {
 namespace {
 
 constexpr int kRateFractionBits = 20;
+// Beyond this a class's virtual time starts anew: the end of a further flow, at most 2^122 later, and the
+// progress that reaches it must fit in 127 bits.
+constexpr Int128 kLatestProgress = static_cast<Int128>(1) << 125;
 
 // Units of work in virtual time.
 Int128 virtual_work(std::int64_t work) {
@@ -60,6 +63,8 @@ void FlowNetwork::add(Time now, std::uint32_t flow_class, std::uint32_t id, std:
   if (one.heap.empty()) {
     one.progress = 0;
     one.since = now;
+  } else if (progress_at(one, now) > kLatestProgress) {
+    start_virtual_time_anew(one, now);
   }
   flows_[id] = {work, flow_class};
   ends_.finish[id] = progress_at(one, now) + virtual_work(work);
@@ -113,6 +118,16 @@ std::int64_t FlowNetwork::remaining(Time now, std::uint32_t id) {
 }
 
 bool FlowNetwork::active(std::uint32_t id) const { return ends_.in_heap(id); }
+
+// Shifts the virtual times of a class that never empties so that its progress reads 0: differences, and so
+// all results, stay as they are.
+void FlowNetwork::start_virtual_time_anew(Class& one, Time now) {
+  const Int128 progress = progress_at(one, now);
+  one.heap.for_each([&](std::uint32_t id) { ends_.finish[id] -= progress; });
+  one.heap.refresh(ends_);
+  one.progress = 0;
+  one.since = now;
+}
 
 // Rates hold from one instant of changes to the next: before the clock moves on, they are solved.
 void FlowNetwork::move_clock(Time now) {

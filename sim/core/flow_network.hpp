@@ -77,6 +77,7 @@ class FlowNetwork {
   void touch(std::uint32_t flow_class);
   void rerate(std::uint32_t flow_class);
   void predict(std::uint32_t flow_class);
+  void start_virtual_time_anew(Class& one, Time now);
   [[nodiscard]] Int128 progress_at(const Class& one, Time now) const;
   [[nodiscard]] std::int64_t work_left(std::uint32_t id, Time now) const;
   void take_out(std::uint32_t id);

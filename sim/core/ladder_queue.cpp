@@ -72,7 +72,7 @@ void LadderQueue::grow_pool() {
 // there is none yet, to the top.
 void LadderQueue::relieve_bottom() {
   if (rungs_in_use_ == kMaximumRungs) {
-    return;
+    merge_inner_rungs();
   }
   const std::size_t moved = bottom_.size() / 2;
   const UInt128 start = bottom_[moved - 1].bits();
@@ -94,6 +94,30 @@ void LadderQueue::relieve_bottom() {
 void LadderQueue::keys_to_rung(Rung& rung, std::size_t keys) {
   for (std::size_t i = 0; i < keys; ++i) {
     add_to_bucket(rung, bottom_[i]);
+  }
+}
+
+// Keys that arrive ever earlier leave a rung of a few keys at each relief. The inner half of the rungs
+// becomes one.
+void LadderQueue::merge_inner_rungs() {
+  const std::size_t first = rungs_in_use_ / 2;
+  const UInt128 end = rungs_[first].end;
+  std::vector<EventKey> keys;
+  for (std::size_t i = first; i < rungs_in_use_; ++i) {
+    for (std::uint32_t& head : rungs_[i].heads) {
+      for (std::uint32_t node = std::exchange(head, kNone); node != kNone;) {
+        const std::uint32_t next = pool_[node].next();
+        keys.push_back(pool_[node].key());
+        free_node(node);
+        node = next;
+      }
+    }
+  }
+  rungs_in_use_ = first;
+  const std::size_t buckets = std::max(kMinimumBuckets, keys.size() / 4);
+  Rung& merged = add_rung(horizon_, end, covering_shift(end - horizon_, buckets), buckets);
+  for (const EventKey key : keys) {
+    add_to_bucket(merged, key);
   }
 }
 

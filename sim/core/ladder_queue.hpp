@@ -68,7 +68,7 @@ class LadderQueue {
  private:
   // A sorted vector serves up to this many keys faster than buckets do (measured; see tests/bench).
   static constexpr std::size_t kBottomLimit = 64;
-  // Deeper than any key needs: each rung below the outermost resolves at least 6 of the 128 bits.
+  // Deeper than full buckets need: each rung that one becomes resolves at least 6 of the 128 bits.
   static constexpr std::size_t kMaximumRungs = 24;
   static constexpr std::size_t kLookAhead = 16;  // buckets; a power of two
   static constexpr UInt128 kEndOfKeys = ~UInt128{0};
@@ -174,6 +174,7 @@ class LadderQueue {
 
   void grow_pool();
   void relieve_bottom();
+  void merge_inner_rungs();
   void refill_bottom();
   void sort_bottom();
   void take_top();

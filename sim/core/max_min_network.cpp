@@ -63,6 +63,7 @@ std::uint32_t MaxMinNetwork::add_class(std::span<const ResourceUse> uses, double
   first_use_.push_back(uses_.size());
   growth_.push_back(0.0);
   stopped_in_.push_back(0);
+  part_serves_ = false;  // its bound is not among those of the part
   Class& added = classes_.emplace_back();
   added.bound = bound;
   added.weight = weight;
@@ -150,7 +151,7 @@ void MaxMinNetwork::start_filling() {
       slope += growth * user.coefficient;
       growing += growth != 0.0 ? 1 : 0;
     }
-    filling_[id] = {0.0, slope, slope * kTrustedShare, growing, false};
+    filling_[id] = {0.0, slope, slope * kTrustedShare, growing, 0};
     find_level(id);
   }
 }
@@ -223,18 +224,63 @@ void MaxMinNetwork::stop_full_and_bounded() {
   }
 }
 
-void MaxMinNetwork::take_from_resources(std::uint32_t flow_class) {
-  const Class& one = classes_[flow_class];
-  const double class_rate = static_cast<double>(one.flows) * one.rate;
-  for (const ResourceUse& use : uses_of(flow_class)) {
-    Filling& sums = filling_[use.resource];
-    sums.fixed += class_rate * use.coefficient;
-    sums.slope -= growth_[flow_class] * use.coefficient;
-    --sums.growing;
-    if (!sums.touched) {
-      sums.touched = true;
-      touched_.push_back(use.resource);
+// Counts the uses that stop in this round, by resource: over the classes that stop, or over all users of the
+// resources that are not full, whichever are fewer. Of a full resource all users stop.
+void MaxMinNetwork::count_stopping() {
+  touched_.clear();
+  std::size_t users = 0;
+  for (const std::uint32_t id : part_) {
+    if (full_at_[id] > level_ && filling_[id].growing > 0) users += resources_[id].users.size();
+  }
+  if (2 * stopped_.size() <= users) {
+    for (const std::uint32_t id : stopped_) {
+      for (const ResourceUse& use : uses_of(id)) {
+        Filling& sums = filling_[use.resource];
+        if (sums.stopping == 0) touched_.push_back(use.resource);
+        ++sums.stopping;
+        --sums.growing;
+      }
     }
+    return;
+  }
+  for (const std::uint32_t id : part_) {
+    Filling& sums = filling_[id];
+    if (sums.growing == 0) continue;
+    std::int64_t growing = 0;
+    if (full_at_[id] > level_) {
+      for (const User& user : resources_[id].users) growing += is_growing(user.flow_class) ? 1 : 0;
+    }
+    sums.stopping = sums.growing - growing;
+    sums.growing = growing;
+    if (sums.stopping > 0) touched_.push_back(id);
+  }
+}
+
+// Brings the resources of the classes that have stopped up to date. A resource of which more stopped than
+// still grows is summed afresh, others have it taken away; that depends on the resource alone, so that the
+// rates do not depend on what else is in the part.
+void MaxMinNetwork::take_from_resources() {
+  count_stopping();
+  bool any_differences = false;
+  for (const std::uint32_t id : touched_) {
+    any_differences = any_differences || filling_[id].by_difference();
+  }
+  if (any_differences) {
+    for (const std::uint32_t id : stopped_) {
+      const double class_rate = static_cast<double>(classes_[id].flows) * classes_[id].rate;
+      for (const ResourceUse& use : uses_of(id)) {
+        Filling& sums = filling_[use.resource];
+        if (!sums.by_difference()) continue;
+        sums.fixed += class_rate * use.coefficient;
+        sums.slope -= growth_[id] * use.coefficient;
+      }
+    }
+  }
+  for (const std::uint32_t id : touched_) {
+    Filling& sums = filling_[id];
+    if (sums.growing > 0 && (!sums.by_difference() || sums.slope < sums.trusted)) sum_afresh(id);
+    sums.stopping = 0;
+    find_level(id);
   }
 }
 
@@ -245,25 +291,7 @@ void MaxMinNetwork::fill() {
     level_ = level;
     stop_full_and_bounded();
     check(!stopped_.empty(), "max-min filling does not advance");
-    if (stopped_.size() > part_.size()) {
-      // Many have stopped: a pass over the resources with room costs less than one over what was stopped.
-      for (const std::uint32_t id : part_) {
-        if (full_at_[id] <= level_) {
-          full_at_[id] = kInfinity;  // all that use it have stopped
-        } else if (full_at_[id] < kInfinity) {
-          sum_afresh(id);
-          find_level(id);
-        }
-      }
-      continue;
-    }
-    touched_.clear();
-    for (const std::uint32_t id : stopped_) take_from_resources(id);
-    for (const std::uint32_t id : touched_) {
-      filling_[id].touched = false;
-      if (filling_[id].growing > 0 && filling_[id].slope < filling_[id].trusted) sum_afresh(id);
-      find_level(id);
-    }
+    take_from_resources();
   }
 }
 

@@ -52,11 +52,12 @@ class MaxMinNetwork {
   };
   // What filling needs of a resource, apart from its users: a pass over all of them stays in the cache.
   struct Filling {
-    double fixed = 0.0;        // used by flows that have stopped growing
-    double slope = 0.0;        // more use for each unit of level by those that grow
-    double trusted = 0.0;      // below this slope, differences have lost too many digits
-    std::int64_t growing = 0;  // uses by classes that grow
-    bool touched = false;
+    double fixed = 0.0;         // used by flows that have stopped growing
+    double slope = 0.0;         // more use for each unit of level by those that grow
+    double trusted = 0.0;       // below this slope, differences have lost too many digits
+    std::int64_t growing = 0;   // uses by classes that grow
+    std::int64_t stopping = 0;  // uses by classes that stop in this round
+    [[nodiscard]] bool by_difference() const { return stopping <= growing; }
   };
   struct Resource {
     double capacity = 0.0;
@@ -79,7 +80,8 @@ class MaxMinNetwork {
   [[nodiscard]] double next_level() const;
   void stop_at(std::uint32_t flow_class, double rate);
   void stop_full_and_bounded();
-  void take_from_resources(std::uint32_t flow_class);
+  void count_stopping();
+  void take_from_resources();
   void sum_afresh(std::uint32_t resource);
   void find_level(std::uint32_t resource);
   // Of a class of the part.

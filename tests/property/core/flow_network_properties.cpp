@@ -78,6 +78,12 @@ TEST_CASE("rates that follow changes are those of a solution from scratch, with 
       }
       const std::vector<double> rates = max_min_rates(shape.capacities, present);
       for (std::size_t i = 0; i < ids.size(); ++i) RC_ASSERT(close(network.rate(ids[i]), rates[i]));
+      // To the bit the rates of a network that never had other flows.
+      MaxMinNetwork fresh;
+      build(fresh, shape);
+      for (std::uint32_t i = 0; i < flows.size(); ++i) fresh.set_flows(i, flows[i]);
+      fresh.solve();
+      for (const std::uint32_t i : ids) RC_ASSERT(network.rate(i) == fresh.rate(i));
     }
   }));
 }

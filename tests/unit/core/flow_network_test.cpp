@@ -96,6 +96,33 @@ TEST_CASE("an all-to-all takes (n-1)/n of its bytes over the bandwidth of a port
   REQUIRE(now - all_to_all == 2 * (kRanks - 1) * duration_for(kBytes / kRanks, kPort));
 }
 
+TEST_CASE("a class that is never empty goes on beyond the range of its virtual time") {
+  FlowNetwork network;
+  const std::uint32_t flow_class = network.add_class({}, 1e18);
+  constexpr std::int64_t kWork = std::int64_t{1} << 61;  // 2.3 s at that rate
+  const Duration length = duration_for(kWork, 1'000'000'000'000'000'000);
+  std::vector<Time> start(2);
+  network.add(start[0], flow_class, 0, kWork);
+  Time now{0};
+  for (std::uint32_t i = 1; i < 400; ++i) {
+    now += Duration{kPicosecondsPerSecond / 2};
+    start[i % 2] = now;
+    network.add(now, flow_class, i % 2, kWork);  // before the other one ends
+    now = network.next_completion();
+    REQUIRE(now == start[(i + 1) % 2] + length);
+    REQUIRE(network.complete(now) == Ids{(i + 1) % 2});
+  }
+}
+
+TEST_CASE("a class that is added between solutions has its bound") {
+  FlowNetwork network;
+  const ResourceUse use{network.add_resource(8e12), 1.0};
+  network.add(Time{0}, network.add_class({&use, 1}), 0, 800);
+  REQUIRE(network.next_completion() == Time{100});
+  network.add(Time{0}, network.add_class({&use, 1}, 1e12), 1, 50);
+  REQUIRE(network.next_completion() == Time{50});
+}
+
 TEST_CASE("a rate that is no whole number delays an end by its rounding only") {
   FlowNetwork network;
   const ResourceUse use{network.add_resource(1000.0), 1.0};

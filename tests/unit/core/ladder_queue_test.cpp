@@ -34,6 +34,24 @@ TEST_CASE("the extremes of time and of the sequence keep their order") {
   CHECK(queue.pop() == last);
 }
 
+TEST_CASE("keys that arrive ever earlier keep their order through any number of rungs") {
+  LadderQueue queue;
+  std::uint64_t sequence = 0;
+  constexpr std::int64_t kFar = std::int64_t{1} << 40;
+  for (int i = 0; i < 200; ++i) queue.push(key(kFar + i, sequence++));
+  for (int i = 0; i < 150; ++i) CHECK(queue.pop().time().ps == kFar + i);  // rungs are set up
+  // The next ones are all later than the last one taken, each earlier than the one before; then as many
+  // rising.
+  for (std::int64_t i = 0; i < 20'000; ++i) queue.push(key(kFar + 1'000'000 - i * 40, sequence++));
+  for (std::int64_t i = 0; i < 20'000; ++i) queue.push(key(kFar + 200'100 + i, sequence++));
+  EventKey last;
+  while (queue.size() > 0) {
+    const EventKey next = queue.pop();
+    REQUIRE(last < next);
+    last = next;
+  }
+}
+
 TEST_CASE("memory stays within 24 bytes a pending key, and is reused") {
   LadderQueue queue;
   constexpr std::uint64_t kPending = 100'000;
