@@ -141,7 +141,7 @@ void measure_cost(const Scenario& scenario, Results& results) {
   } else if (gpu.price) {
     results.gpu_hour_usd = gpu.price->per_hour.value.value;
     results.price_source =
-        fmt::format("rental price of {} in {} ({})", gpu.name, gpu.price->date, gpu.price->per_hour.source);
+        fmt::format("rental price of {} ({}, {})", gpu.name, gpu.price->per_hour.source, gpu.price->date);
   } else {
     results.price_source = fmt::format("no price is known for {}: set prices.gpu_hour", gpu.name);
     return;
