@@ -287,8 +287,7 @@ void MaxMinNetwork::take_from_resources() {
 // All rates grow together in proportion to their weights; a class stops at its bound or when a resource is
 // full.
 void MaxMinNetwork::fill() {
-  for (double level = next_level(); level < kInfinity; level = next_level()) {
-    level_ = level;
+  while ((level_ = next_level()) < kInfinity) {
     stop_full_and_bounded();
     check(!stopped_.empty(), "max-min filling does not advance");
     take_from_resources();
