@@ -18,6 +18,9 @@ namespace moesim::config {
 inline constexpr std::size_t kMaxDepth = 64;
 inline constexpr std::size_t kMaxFileBytes = std::size_t{64} << 20;
 
+// The name of a text that came from standard input.
+inline constexpr std::string_view kStandardInput = "<stdin>";
+
 // Where named entries ("h200-sxm") are found: roots that hold hw_configs/, models/zoo/ and workloads/, best
 // first.
 class Catalogue {

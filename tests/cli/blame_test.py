@@ -3,11 +3,12 @@
 import csv
 import io
 import json
+import os
 import pathlib
 import sys
 import unittest
 
-from commands_test import SMALL, moesim, one_document
+from commands_test import SMALL, SOURCE, moesim, one_document
 
 
 class Blame(unittest.TestCase):
@@ -90,6 +91,19 @@ class Inputs(unittest.TestCase):
         self.assertIn("seed", self.piped(text, "explain", "-", "seed").stdout)
         self.assertIn("--> <stdin>:2:2", self.piped('{"version": 1,\n "modle": 3}\n', "run", "-", code=2).stderr)
         self.assertIn("the file is empty", self.piped("", "run", "-", code=2).stderr)
+
+    def test_validate_reads_standard_input(self):
+        text = pathlib.Path(SMALL).read_text(encoding="utf-8")
+        self.assertIn("<stdin>: ok", self.piped(text, "validate", "-").stdout)
+        self.assertIn("<stdin>:2:2", self.piped('{"version": 1,\n "modle": 3}\n', "validate", "-", code=2).stderr)
+        gpu = (SOURCE / "hw_configs" / "gpus" / "h100-sxm.json").read_text(encoding="utf-8")
+        files = one_document(self.piped(gpu, "validate", "-", SMALL, "--json").stdout)["files"]
+        self.assertEqual([(one["file"], one["kind"]) for one in files], [("<stdin>", "gpu"), (SMALL, "scenario")])
+
+    def test_standard_input_is_read_once(self):
+        text = pathlib.Path(SMALL).read_text(encoding="utf-8")
+        for command in ("run", "validate"):
+            self.assertIn("standard input can be read once only", self.piped(text, command, "-", "-", code=2).stderr)
 
     def test_verbose_names_the_files(self):
         lines = moesim("run", SMALL, "-o", "verbose", "-v").stderr.splitlines()
