@@ -105,6 +105,22 @@ class Inputs(unittest.TestCase):
         for command in ("run", "validate"):
             self.assertIn("standard input can be read once only", self.piped(text, command, "-", "-", code=2).stderr)
 
+    def test_standard_input_cannot_extend_itself(self):
+        for name in ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"):
+            text = json.dumps({"extends": name})
+            circle = '"extends" goes in a circle: <stdin> -> <stdin>'
+            self.assertIn(circle, self.piped(text, "run", "-", code=2).stderr)
+            reader, writer = os.pipe()
+            os.write(writer, text.encode())
+            os.close(writer)
+            self.assertIn(circle, moesim("validate", "-", stdin=reader, code=2).stderr)
+            os.close(reader)
+        pathlib.Path("middle.json").write_text('{"extends": "/dev/stdin"}', encoding="utf-8")
+        text = self.piped('{"extends": "./middle.json"}', "run", "-", code=2).stderr
+        self.assertIn("goes in a circle: <stdin> -> middle.json -> <stdin>", text)
+        small = pathlib.Path(SMALL).read_text(encoding="utf-8")
+        self.assertIn("ok", self.piped(small, "validate", "middle.json").stdout)
+
     def test_verbose_names_the_files(self):
         lines = moesim("run", SMALL, "-o", "verbose", "-v").stderr.splitlines()
         self.assertIn(f"file: {SMALL}", lines)
