@@ -29,12 +29,12 @@ struct Overridden {
 
 constexpr std::size_t kMaxOrigins = 3;  // that one message lists
 
-// The values at and below `node` that an override made.
+// The values at and below `node` that an override made. A null is a removal, which has a note of its own.
 void collect_overridden(const Node& node, const std::string& path, const SourceSet& sources,
                         std::vector<Overridden>& found) {
   if (node.members.empty() && node.items.empty()) {
-    if (node.where.source >= 0 && is_override(sources.at(node.where.source).kind))
-      found.push_back({path, node.where});
+    const bool overridden = node.where.source >= 0 && is_override(sources.at(node.where.source).kind);
+    if (overridden && node.kind != Node::Kind::null) found.push_back({path, node.where});
     return;
   }
   const std::string prefix = path.empty() ? "" : path + ".";
@@ -64,6 +64,16 @@ std::string all_changes(const SourceSet& sources) {
   const bool more = changes.size() > kMaxOrigins;
   if (more) changes.resize(kMaxOrigins);
   return fmt::format("changed by {}{}", fmt::join(changes, ", "), more ? " and more" : "");
+}
+
+// True for a null of --unset, and for an object that was made only to hold such: files may remove what is not
+// there, but a flag that does nothing is misspelt.
+bool only_removals(const Node& node, const SourceSet& sources) {
+  if (node.kind == Node::Kind::null)
+    return node.where.source >= 0 && sources.at(node.where.source).kind >= OriginKind::environment;
+  return !node.members.empty() &&
+         std::all_of(node.members.begin(), node.members.end(),
+                     [&](const Member& member) { return only_removals(member.value, sources); });
 }
 
 }  // namespace
@@ -97,6 +107,22 @@ void Reader::add_with_overrides(Diagnostic diagnostic) {
   if (found.empty() && !points_there && diagnostic.note.empty() && !diagnostic.warning)
     diagnostic.note = all_changes(sources);
   add(std::move(diagnostic));
+}
+
+void Reader::check_removals(const Node& entry, const Node& patch) {
+  // What a reference names may hold it: that entry is read later.
+  if (entry.kind == Node::Kind::string || entry.find("extends") != nullptr) return;
+  for (const Member& member : patch.members) {
+    inside(member.key, [&] {
+      if (const Node* child = entry.find(member.key)) {
+        check_removals(*child, member.value);
+      } else if (only_removals(member.value, document_->sources)) {
+        error("bad_override", member.value, fmt::format("there is no \"{}\" to remove", member.key),
+              nearest(member.key, keys_of(entry)), "", false);
+      }
+      return true;
+    });
+  }
 }
 
 std::optional<Node> Reader::resolve_entry(const Node& node, const std::string& folder,
@@ -148,6 +174,9 @@ std::optional<Node> Reader::resolve_entry(const Node& node, const std::string& f
   if (node.kind == Node::Kind::object) {
     Node patch = node;
     std::erase_if(patch.members, [](const Member& m) { return m.key == "extends"; });
+    const std::size_t before = diagnostics_.error_count();
+    check_removals(tree, patch);
+    if (diagnostics_.error_count() > before) return std::nullopt;
     merge_over(tree, std::move(patch), true);
   }
   ++entry_depth_;
@@ -198,6 +227,16 @@ std::vector<std::string> field_keys(const std::vector<Field>& fields) {
 
 namespace {
 
+// Where a flag or a patch removed the field, else where the object that lacks it begins: a file that still
+// holds the field is not to blame.
+Location missing_place(const Node& in, const Reader& reader, const Field& field) {
+  const std::string pointer = pointer_join(reader.pointer(), field.key);
+  for (const Removal& removal : reader.document().removals) {
+    if (removal.pointer == pointer) return removal.where;
+  }
+  return {in.where.source, in.where.begin, in.where.begin + 1};
+}
+
 std::string missing_note(const Reader& reader, const Field& field) {
   std::string note = reader.removal_note(pointer_join(reader.pointer(), field.key));
   append_note(note, fmt::format("expected {}", field.type->summary()));
@@ -239,7 +278,7 @@ bool RecordTable::read(const Node& in, Reader& reader, void* out, Node& resolved
       resolved.members.push_back({field.key, {}, std::move(child_resolved)});
     } else if (field.required) {
       Node at;
-      at.where = {in.where.source, in.where.begin, in.where.begin + 1};
+      at.where = missing_place(in, reader, field);
       reader.error("missing_key", at, fmt::format("{} needs \"{}\": {}", name_, field.key, field.sentence),
                    "", missing_note(reader, field));
       good = false;

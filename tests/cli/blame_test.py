@@ -46,6 +46,36 @@ class Blame(unittest.TestCase):
         error, _ = self.error("run", "elsewhere.json", "--set", "cluster.nodes=1", code=3)
         self.assertIn("changed by --set cluster.nodes=1", error["note"])
 
+    ENTRY = "deployment.engine.scheduler.max_num_batched_tokens"
+
+    def test_a_value_inside_an_entry_has_the_place_of_the_flag(self):
+        for change, env in ((f"{self.ENTRY}.value.value=3", {}), ("cluster.node.gpu.hbm.bandwidth.value.0=3", {}),
+                            ("", {"MOESIM_SET_cluster__node__gpu__hbm__bandwidth__value__0": "3"})):
+            error, text = self.error("run", SMALL, *(["--set", change] if change else []), env=env)
+            name = "--set" if change else list(env)[0]
+            self.assertEqual((error.get("file"), error.get("line"), error.get("column")), (name, 1, 1))
+            self.assertIn(f"--> {name}:1:1   (/", text)
+            self.assertIn("^", text)
+
+    def test_unset_reaches_into_entries(self):
+        # The number of the entry has a source of its own; without it the number is not complete.
+        error, _ = self.error("run", SMALL, "--unset", f"{self.ENTRY}.source")
+        self.assertIn(f'"source" was removed by --unset {self.ENTRY}.source', error["note"])
+        link = "cluster.node.gpu.price"
+        self.assertIn(link, moesim("explain", SMALL, "cluster.node.gpu").stdout)
+        self.assertNotIn(link, moesim("explain", SMALL, "--unset", link, "cluster.node.gpu").stdout)
+        for path, part, meant in ((f"{self.ENTRY}.sauce", "sauce", "source"),
+                                  ("deployment.engine.schedular.max_num_seqs", "schedular", "scheduler"),
+                                  ("cluster.node.gpu.hbm.bandwith", "bandwith", "bandwidth")):
+            error, text = self.error("run", SMALL, "--unset", path)
+            self.assertEqual((error["code"], error["file"]), ("bad_override", "--unset"))
+            self.assertIn(f'there is no "{part}" to remove', error["message"])
+            self.assertEqual(error["suggestion"], meant)
+            self.assertIn(path, text)
+        twice = ["--unset", link, "--unset", link]
+        self.assertIn('no "price" to remove', self.error("run", SMALL, *twice)[0]["message"])
+        self.error("run", SMALL, "--unset", "seed.foo")
+
     def test_the_flags_of_estimate(self):
         small = ["estimate", "--model", "llama-3.1-8b", "--gpu", "h100-sxm"]
         for flags, named in ((["--tp", "3"], "--tp"), (["--kv", "fp9"], "--kv"), (["--weights", "fp9"], "--weights"),
