@@ -23,7 +23,7 @@ void Reader::add(Diagnostic diagnostic) {
 namespace {
 
 struct Overridden {
-  std::string path;  // from the value that was asked about: "tp"
+  std::string path;  // from the root, with dots: "deployment.pools.main.tp"
   Location where;
 };
 
@@ -44,8 +44,51 @@ void collect_overridden(const Node& node, const std::string& path, const SourceS
     collect_overridden(node.items[i], prefix + std::to_string(i), sources, found);
 }
 
+std::string dotted(std::string_view pointer) {
+  std::string path;
+  for (std::size_t i = 1; i < pointer.size(); ++i) {
+    if (pointer[i] == '~' && i + 1 < pointer.size()) {
+      path += pointer[++i] == '1' ? '/' : '~';
+    } else {
+      path += pointer[i] == '/' ? '.' : pointer[i];
+    }
+  }
+  return path;
+}
+
 void append_note(std::string& note, const std::string& more) {
   if (!more.empty()) note += (note.empty() ? "" : "; ") + more;
+}
+
+// "tp comes from --set tp=3", once for each flag: an object that one --set gave has many values.
+std::string origins_note(const std::vector<Overridden>& found, const Document& document) {
+  constexpr int kMaxExamined = 64;  // each reads the text of its flag or file, which may be long
+  std::vector<std::pair<std::string, std::vector<std::string>>> origins;
+  std::vector<int> told;
+  int examined = 0;
+  for (const Overridden& value : found) {
+    const auto changed = document.changed.find(value.where.source);
+    if (std::find(told.begin(), told.end(), value.where.source) != told.end()) continue;
+    if (changed != document.changed.end()) told.push_back(value.where.source);
+    if (++examined > kMaxExamined) break;
+    const std::string origin = origin_text(document.sources, value.where);
+    const std::string& path = changed == document.changed.end() ? value.path : changed->second;
+    auto known =
+        std::find_if(origins.begin(), origins.end(), [&](const auto& one) { return one.first == origin; });
+    if (known == origins.end()) known = origins.insert(known, {origin, {}});
+    std::vector<std::string>& paths = known->second;
+    if (std::find(paths.begin(), paths.end(), path) == paths.end() && paths.size() <= kMaxOrigins)
+      paths.push_back(path);
+    if (origins.size() > kMaxOrigins) break;
+  }
+  std::string note;
+  for (std::size_t i = 0; i < std::min(origins.size(), kMaxOrigins); ++i) {
+    auto& [origin, paths] = origins[i];
+    const bool many = paths.size() > 1;
+    if (paths.size() > kMaxOrigins) paths.back() = "...";
+    append_note(note, fmt::format("{} {} from {}", fmt::join(paths, ", "), many ? "come" : "comes", origin));
+  }
+  return note;
 }
 
 // Changes that may bear on a problem although they are not part of the value it points at: cluster.nodes
@@ -93,16 +136,15 @@ std::string Reader::removal_note(std::string_view pointer) const {
 void Reader::add_with_overrides(Diagnostic diagnostic) {
   const SourceSet& sources = document_->sources;
   std::vector<Overridden> found;
+  const std::string path = dotted(diagnostic.pointer);
   if (const Node* node = resolve_pointer(document_->root, diagnostic.pointer))
-    collect_overridden(*node, "", sources, found);
+    collect_overridden(*node, path, sources, found);
   const bool points_there =
       diagnostic.where.source >= 0 && is_override(sources.at(diagnostic.where.source).kind);
   if (!points_there && !found.empty()) diagnostic.where = found.front().where;
-  for (std::size_t i = 0; i < std::min(found.size(), kMaxOrigins); ++i) {
-    if (found[i].path.empty()) continue;  // the place says it all
-    append_note(diagnostic.note,
-                fmt::format("{} comes from {}", found[i].path, origin_text(sources, found[i].where)));
-  }
+  // Where the value itself was overridden, the place says it all.
+  const bool itself = found.size() == 1 && found.front().path == path;
+  if (!itself) append_note(diagnostic.note, origins_note(found, *document_));
   append_note(diagnostic.note, removal_note(diagnostic.pointer));
   if (found.empty() && !points_there && diagnostic.note.empty() && !diagnostic.warning)
     diagnostic.note = all_changes(sources);

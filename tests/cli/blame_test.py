@@ -46,6 +46,18 @@ class Blame(unittest.TestCase):
         error, _ = self.error("run", "elsewhere.json", "--set", "cluster.nodes=1", code=3)
         self.assertIn("changed by --set cluster.nodes=1", error["note"])
 
+    def test_one_flag_is_named_once(self):
+        arrival = {"process": "rate-curve", "points": [{"at": "0 s", "rate": "0/s"}, {"at": "1 s", "rate": "0/s"}]}
+        flag = f"workload.arrival={json.dumps(arrival)}"
+        error, _ = self.error("run", SMALL, "--set", flag)
+        self.assertEqual(error.get("note", "").count("--set"), 1)
+        self.assertIn("workload.arrival comes from --set workload.arrival=", error["note"])
+        patch = {"workload": {"arrival": {**arrival, "clients": None}}}
+        pathlib.Path("many.json").write_text(json.dumps(patch), encoding="utf-8")
+        error, _ = self.error("run", SMALL, "--merge", "many.json")
+        self.assertEqual(error["note"].count("--merge"), 1)
+        self.assertIn("workload.arrival.points.0.at, workload.arrival.points.0.rate", error["note"])
+
     ENTRY = "deployment.engine.scheduler.max_num_batched_tokens"
 
     def test_a_value_inside_an_entry_has_the_place_of_the_flag(self):
