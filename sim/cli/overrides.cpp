@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "sim/io/line_reader.hpp"
+#include "sim/cli/standard_input.hpp"
 
 namespace moesim::cli {
 
@@ -36,10 +36,9 @@ std::vector<config::Override> OverrideFlags::overrides(const Arguments& argument
 
 studies::PreparedRun prepare_scenario(const std::string& word, const config::Catalogue& catalogue,
                                       const std::vector<config::Override>& overrides) {
-  if (word != "-") return studies::prepare_file(word, catalogue, overrides);
-  // Pipes have no size: the limit of a file holds for them too.
-  studies::PreparedRun prepared = studies::prepare_text(io::read_file("/dev/stdin", config::kMaxFileBytes),
-                                                        "<stdin>", catalogue, overrides);
+  if (!is_standard_input(word)) return studies::prepare_file(word, catalogue, overrides);
+  studies::PreparedRun prepared =
+      studies::prepare_text(read_standard_input(), std::string(config::kStandardInput), catalogue, overrides);
   prepared.name = "stdin";  // of the folder for its results
   return prepared;
 }

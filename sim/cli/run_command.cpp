@@ -4,6 +4,7 @@
 
 #include "sim/cli/overrides.hpp"
 #include "sim/cli/run_session.hpp"
+#include "sim/cli/standard_input.hpp"
 #include "sim/config/diagnostics.hpp"
 
 namespace moesim::cli {
@@ -37,6 +38,7 @@ class RunCommand final : public Command {
   int execute(const Context& context, const Arguments& arguments) override {
     const std::int64_t jobs = jobs_ ? parse_count("-j", *jobs_, 1) : 1;
     const auto overrides = overrides_.overrides(arguments, *context.environment);
+    check_standard_input(files_);
     std::vector<PlannedRun> plan;
     for (const std::string& file : files_) {
       plan.push_back({prepare_scenario(file, context.catalogue, overrides), std::nullopt});

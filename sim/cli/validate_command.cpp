@@ -2,6 +2,7 @@
 
 #include "sim/cli/command.hpp"
 #include "sim/cli/exit_codes.hpp"
+#include "sim/cli/standard_input.hpp"
 #include "sim/config/render.hpp"
 #include "sim/studies/validate.hpp"
 
@@ -29,15 +30,19 @@ class ValidateCommand final : public Command {
   void declare(Arguments& arguments) override {
     arguments.flag("--strict", "warnings count as errors", strict_);
     arguments.value("--as", "KIND", "scenario, gpu, node, fabric, engine or model", kind_);
-    arguments.words("FILE", "files to check", files_, 1, 1 << 20);
+    arguments.words("FILE", "files to check; - is standard input", files_, 1, 1 << 20);
   }
   int execute(const Context& context, const Arguments&) override {
     std::optional<studies::DocumentKind> kind;
     if (kind_) kind = studies::kind_by_name(*kind_);
+    check_standard_input(files_);
     std::vector<studies::Validation> all;
     bool good = true;
     for (const std::string& file : files_) {
-      all.push_back(studies::validate_file(file, kind, context.catalogue, context.data_dir));
+      all.push_back(is_standard_input(file)
+                        ? studies::validate_text(read_standard_input(), std::string(config::kStandardInput),
+                                                 kind, context.catalogue, context.data_dir)
+                        : studies::validate_file(file, kind, context.catalogue, context.data_dir));
       good = good && all.back().errors.empty() && !(strict_ && !all.back().warnings.empty());
     }
     switch (context.format) {

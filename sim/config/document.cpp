@@ -1,6 +1,7 @@
 #include "sim/config/document.hpp"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <system_error>
@@ -68,10 +69,34 @@ Location key_location(const Node& object, std::string_view key) {
   return object.where;
 }
 
+bool same_file(const char* a, const char* b) {
+  // fs::equivalent() refuses pipes.
+  using Status = struct ::stat;
+  Status first{}, second{};
+  return ::stat(a, &first) == 0 && ::stat(b, &second) == 0 && first.st_dev == second.st_dev &&
+         first.st_ino == second.st_ino;
+}
+
+// One name for each file, to find circles with: standard input is the same whatever it is called. A pipe has
+// no canonical path.
+fs::path identity(const fs::path& file) {
+  if (same_file(file.c_str(), "/dev/stdin")) return kStandardInput;
+  std::error_code failed;
+  fs::path canonical = fs::weakly_canonical(file, failed);
+  if (failed || canonical.empty()) canonical = fs::absolute(file, failed).lexically_normal();
+  return canonical.empty() ? file : canonical;
+}
+
+std::string shown_name(const fs::path& file) {
+  std::error_code failed;
+  const fs::path near = file.is_absolute() ? fs::proximate(file, failed) : file;
+  return failed || near.empty() ? file.string() : near.string();
+}
+
 std::string same_file_chain(const std::vector<fs::path>& chain, const fs::path& again) {
   std::string text;
-  for (const fs::path& file : chain) text += fs::proximate(file).string() + " -> ";
-  return text + fs::proximate(again).string();
+  for (const fs::path& file : chain) text += shown_name(file) + " -> ";
+  return text + shown_name(again);
 }
 
 }  // namespace
@@ -103,12 +128,12 @@ bool follow_extends(Node& tree, const fs::path& file, SourceSet& sources, std::v
                   nearest(extends->text, catalogue.names(folder)));
     }
   }
-  std::error_code ignored;
-  chain.push_back(fs::weakly_canonical(file, ignored));
-  const fs::path canonical = fs::weakly_canonical(base, ignored);
-  if (std::find(chain.begin(), chain.end(), canonical) != chain.end()) {
+  // A text has no file, but it has a name.
+  chain.push_back(file.empty() ? fs::path(sources.at(extends->where.source).name) : identity(file));
+  const fs::path next = identity(base);
+  if (std::find(chain.begin(), chain.end(), next) != chain.end()) {
     return fail("extends_cycle",
-                fmt::format("\"extends\" goes in a circle: {}", same_file_chain(chain, canonical)));
+                fmt::format("\"extends\" goes in a circle: {}", same_file_chain(chain, next)));
   }
   if (chain.size() > kMaxChain) {
     return fail("extends_chain", fmt::format("\"extends\" is chained more than {} times", kMaxChain));

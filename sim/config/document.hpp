@@ -18,6 +18,9 @@ namespace moesim::config {
 inline constexpr std::size_t kMaxDepth = 64;
 inline constexpr std::size_t kMaxFileBytes = std::size_t{64} << 20;
 
+// The name of a text that came from standard input.
+inline constexpr std::string_view kStandardInput = "<stdin>";
+
 // Where named entries ("h200-sxm") are found: roots that hold hw_configs/, models/zoo/ and workloads/, best
 // first.
 class Catalogue {
@@ -57,10 +60,11 @@ struct Removal {
 struct Document {
   Node root;
   SourceSet sources;
-  std::filesystem::path path;      // the file, for relative paths inside it; empty for text
-  std::vector<std::string> files;  // every file that took part, in the order of reading
-  std::vector<Removal> removals;   // by --unset and by null in a merge file
-  bool extended = false;           // the root had "extends": JSON Schema sees only a part of it
+  std::filesystem::path path;          // the file, for relative paths inside it; empty for text
+  std::vector<std::string> files;      // every file that took part, in the order of reading
+  std::vector<Removal> removals;       // by --unset and by null in a merge file
+  std::map<int, std::string> changed;  // by the source of an override: the path, with dots, of what it set
+  bool extended = false;               // the root had "extends": JSON Schema sees only a part of it
 };
 
 // Parses a text. Throws InputError with every problem found (syntax, duplicate keys, depth, size, UTF-8).
@@ -108,6 +112,9 @@ class Reader {
   [[nodiscard]] const Document& document() const { return *document_; }
 
  private:
+  // Reports what --unset is to remove from an entry that does not have it.
+  void check_removals(const Node& entry, const Node& patch);
+
   Document* document_;
   const Catalogue* catalogue_;
   Diagnostics diagnostics_;

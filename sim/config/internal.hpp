@@ -11,7 +11,8 @@ namespace moesim::config {
 [[nodiscard]] Node parse_source(SourceSet& sources, int source, Diagnostics& diagnostics);
 
 // Applies a patch as RFC 7396 does (null removes). With `entry_aware`, an object laid over a string keeps the
-// string as "extends": {"gpu": {"tdp": ...}} over {"gpu": "h100-sxm"} changes one number of that GPU.
+// string as "extends": {"gpu": {"tdp": ...}} over {"gpu": "h100-sxm"} changes one number of that GPU. A null
+// there that finds nothing to remove stays until the entry is read: it may be a member of the entry.
 void merge_over(Node& target, Node patch, bool entry_aware);
 
 // Follows the "extends" of a tree that came from `file`; `chain` holds the files on the way here. False after
@@ -25,6 +26,8 @@ bool follow_extends(Node& tree, const std::filesystem::path& file, SourceSet& so
 bool parse_file(const std::filesystem::path& file, OriginKind kind, SourceSet& sources,
                 std::vector<std::string>& files, const Location& referrer, const std::string& pointer,
                 Diagnostics& diagnostics, Node& out);
+
+[[nodiscard]] std::vector<std::string> keys_of(const Node& object);
 
 // Applies one --set, --unset or environment change; a removal is added to the document's list.
 void apply_override(Document& document, const Override& change, Diagnostics& diagnostics);

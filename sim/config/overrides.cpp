@@ -9,34 +9,59 @@
 
 namespace moesim::config {
 
-void merge_over(Node& target, Node patch, bool entry_aware) {
+namespace {
+
+// The string "h100-sxm" becomes {"extends": "h100-sxm"}. The object stands where it was asked for: the file
+// holds a string, so an error about an object must not point there.
+void expand_reference(Node& node, const Location& where) {
+  Node entry = Node::object();
+  entry.where = where;
+  entry.set("extends", std::move(node));
+  node = std::move(entry);
+}
+
+bool is_reference(const Node& node) { return node.find("extends") != nullptr; }
+
+// `below_reference`: an ancestor of the target names an entry whose members are not in the tree yet.
+void lay_over(Node& target, Node patch, bool entry_aware, bool below_reference) {
   if (patch.kind != Node::Kind::object) {
     target = std::move(patch);
     return;
   }
   if (target.kind == Node::Kind::string && entry_aware) {
-    Node entry = Node::object();
-    entry.where = target.where;
-    entry.set("extends", std::move(target));
-    target = std::move(entry);
+    expand_reference(target, patch.where);
   } else if (target.kind != Node::Kind::object) {
     Node fresh = Node::object();
     fresh.where = patch.where;
     target = std::move(fresh);
   }
+  below_reference = entry_aware && (below_reference || is_reference(target) || is_reference(patch));
   for (Member& member : patch.members) {
-    if (member.value.kind == Node::Kind::null) {
+    Node* existing = target.find(member.key);
+    if (member.value.kind == Node::Kind::null && (existing != nullptr || !below_reference)) {
       std::erase_if(target.members, [&](const Member& m) { return m.key == member.key; });
-      continue;
-    }
-    if (Node* existing = target.find(member.key)) {
-      merge_over(*existing, std::move(member.value), entry_aware);
+    } else if (member.value.kind == Node::Kind::null) {
+      target.members.push_back(std::move(member));  // removes from the entry once that is read
+    } else if (existing != nullptr) {
+      lay_over(*existing, std::move(member.value), entry_aware, below_reference);
     } else {
       Node fresh;
-      merge_over(fresh, std::move(member.value), entry_aware);
+      lay_over(fresh, std::move(member.value), entry_aware, below_reference);
       target.members.push_back({member.key, member.key_where, std::move(fresh)});
     }
   }
+}
+
+}  // namespace
+
+void merge_over(Node& target, Node patch, bool entry_aware) {
+  lay_over(target, std::move(patch), entry_aware, false);
+}
+
+std::vector<std::string> keys_of(const Node& node) {
+  std::vector<std::string> keys;
+  for (const Member& member : node.members) keys.push_back(member.key);
+  return keys;
 }
 
 std::vector<Override> overrides_from_environment(const char* const* environment) {
@@ -77,22 +102,15 @@ std::vector<std::string> path_parts(std::string_view path) {
   return parts;
 }
 
-std::vector<std::string> keys_of(const Node& node) {
-  std::vector<std::string> keys;
-  for (const Member& member : node.members) keys.push_back(member.key);
-  return keys;
-}
-
 // The child of `node` that `part` names, made if it is missing and `create`; nullptr after an error.
-Node* descend(Node& node, const std::string& part, bool create, std::string& problem,
+Node* descend(Node& node, const std::string& part, bool create, const Location& asked, std::string& problem,
               std::string& suggestion) {
-  if (node.kind == Node::Kind::string && create) {
-    Node entry = Node::object();
-    entry.where = node.where;
-    entry.set("extends", std::move(node));
-    node = std::move(entry);
+  if (node.kind == Node::Kind::string && create) expand_reference(node, asked);
+  if (node.kind == Node::Kind::null && create) {
+    const Location where = node.where;
+    node = Node::object();
+    node.where = where;
   }
-  if (node.kind == Node::Kind::null && create) node = Node::object();
   if (node.kind == Node::Kind::array) {
     if (part == "-" && create) {
       node.items.emplace_back();
@@ -163,54 +181,98 @@ std::string origin_text(const SourceSet& sources, const Location& where) {
   return source.name + (equals == std::string::npos ? "" : source.text.substr(equals));
 }
 
+namespace {
+
+// A way into the tree that --set and --unset walk.
+struct Walk {
+  Node* node = nullptr;
+  std::string path;              // with dots; the index where "-" appended
+  bool below_reference = false;  // of a catalogue entry, whose members are not in the tree yet
+  std::string problem;
+  std::string suggestion;
+};
+
+// Goes to a child and makes it if need be; false after an error. --unset makes nodes inside an entry only.
+bool step(Walk& walk, const std::string& part, bool set, const Location& asked) {
+  Node& parent = *walk.node;
+  walk.below_reference = walk.below_reference || parent.kind == Node::Kind::string || is_reference(parent);
+  const bool create = set || (walk.below_reference && parent.kind != Node::Kind::array);
+  walk.node = descend(parent, part, create, asked, walk.problem, walk.suggestion);
+  if (walk.node == nullptr) return false;
+  for (Member& member : parent.members) {
+    if (&member.value == walk.node && member.key_where.source < 0) member.key_where = asked;
+  }
+  if (walk.node->where.source < 0) walk.node->where = asked;
+  const bool appended = parent.kind == Node::Kind::array && part == "-";
+  if (!walk.path.empty()) walk.path += '.';
+  walk.path += appended ? std::to_string(parent.items.size() - 1) : part;
+  return true;
+}
+
+// What an override asks for, taken apart.
+struct Request {
+  bool set = false;
+  std::vector<std::string> parts;
+  Location asked;  // the path in its source
+};
+
+bool set_value(Document& document, const Override& change, const Request& request, Walk& walk) {
+  Node* const parent = walk.node;
+  if (!step(walk, request.parts.back(), true, request.asked)) return false;
+  const std::string& argument = change.argument;
+  const int source = request.asked.source;
+  const std::size_t begin = request.asked.end + 1;  // after "="
+  *walk.node = override_value(std::string_view(argument).substr(begin), source, begin, argument.size());
+  if (!change.shown.empty()) set_locations(*walk.node, {source, 0, change.shown.size()});
+  for (Member& member : parent->members) {
+    if (&member.value == walk.node && change.shown.empty()) member.key_where = request.asked;
+  }
+  document.changed[source] = walk.path;
+  return true;
+}
+
+// Removes what the tree holds; what only an entry holds becomes null, which removes it when that is read.
+bool remove_value(Document& document, const Request& request, Walk& walk) {
+  const std::string& last = request.parts.back();
+  Node& parent = *walk.node;
+  const bool in_tree = parent.find(last) != nullptr || parent.kind == Node::Kind::array;
+  if (!step(walk, last, false, request.asked)) return false;
+  if (in_tree && walk.below_reference && walk.node->kind == Node::Kind::null) {
+    walk.problem = fmt::format("there is no \"{}\" to remove", last);
+    return false;
+  }
+  document.removals.push_back({pointer_of(request.parts), request.asked});
+  if (in_tree) remove_child(parent, last);
+  return true;
+}
+
+}  // namespace
+
 void apply_override(Document& document, const Override& change, Diagnostics& diagnostics) {
-  Node& root = document.root;
   const std::string& argument = change.argument;
   const int source =
       document.sources.add({change.name, change.origin, change.shown.empty() ? argument : change.shown});
   const std::size_t equals = argument.find('=');
-  const bool set = change.kind == Override::Kind::set;
-  const std::size_t path_end = set ? std::min(equals, argument.size()) : argument.size();
+  Request request;
+  request.set = change.kind == Override::Kind::set;
+  request.asked = {source, 0, request.set ? std::min(equals, argument.size()) : argument.size()};
   const auto fail = [&](std::string message, std::string suggestion) {
-    diagnostics.add({"bad_override",
-                     "",
-                     {source, 0, path_end},
-                     std::move(message),
-                     std::move(suggestion),
-                     "",
-                     false,
-                     false});
+    diagnostics.add(
+        {"bad_override", "", request.asked, std::move(message), std::move(suggestion), "", false, false});
   };
-  if (set && equals == std::string::npos)
+  if (request.set && equals == std::string::npos)
     return fail("expected path=value, for example deployment.pools.main.tp=8", "");
-  if (path_end == 0) return fail("the path is empty", "");
-  const std::vector<std::string> parts = path_parts(std::string_view(argument).substr(0, path_end));
-  if (parts.size() > kMaxDepth) return fail("the path is too deep", "");
-  Node* node = &root;
-  std::string problem, suggestion;
-  for (std::size_t i = 0; i + 1 < parts.size(); ++i) {
-    Node* parent = node;
-    node = descend(*parent, parts[i], set, problem, suggestion);
-    if (node == nullptr) return fail(problem, suggestion);
-    for (Member& member : parent->members) {
-      if (&member.value == node && member.key_where.source < 0) member.key_where = {source, 0, path_end};
-    }
-    if (node->where.source < 0) node->where = {source, 0, path_end};
-  }
-  if (set) {
-    Node* leaf = descend(*node, parts.back(), true, problem, suggestion);
-    if (leaf == nullptr) return fail(problem, suggestion);
-    *leaf =
-        override_value(std::string_view(argument).substr(equals + 1), source, equals + 1, argument.size());
-    if (!change.shown.empty()) set_locations(*leaf, {source, 0, change.shown.size()});
-    for (Member& member : node->members) {
-      if (&member.value == leaf && change.shown.empty()) member.key_where = {source, 0, path_end};
-    }
-    return;
-  }
-  if (descend(*node, parts.back(), false, problem, suggestion) == nullptr) return fail(problem, suggestion);
-  document.removals.push_back({pointer_of(parts), {source, 0, path_end}});
-  remove_child(*node, parts.back());
+  if (request.asked.end == 0) return fail("the path is empty", "");
+  request.parts = path_parts(std::string_view(argument).substr(0, request.asked.end));
+  if (request.parts.size() > kMaxDepth) return fail("the path is too deep", "");
+  Walk walk;
+  walk.node = &document.root;
+  bool good = true;
+  for (std::size_t i = 0; good && i + 1 < request.parts.size(); ++i)
+    good = step(walk, request.parts[i], request.set, request.asked);
+  if (good)
+    good = request.set ? set_value(document, change, request, walk) : remove_value(document, request, walk);
+  if (!good) fail(walk.problem, walk.suggestion);
 }
 
 }  // namespace moesim::config

@@ -23,18 +23,18 @@ void Reader::add(Diagnostic diagnostic) {
 namespace {
 
 struct Overridden {
-  std::string path;  // from the value that was asked about: "tp"
+  std::string path;  // from the root, with dots: "deployment.pools.main.tp"
   Location where;
 };
 
 constexpr std::size_t kMaxOrigins = 3;  // that one message lists
 
-// The values at and below `node` that an override made.
+// The values at and below `node` that an override made. A null is a removal, which has a note of its own.
 void collect_overridden(const Node& node, const std::string& path, const SourceSet& sources,
                         std::vector<Overridden>& found) {
   if (node.members.empty() && node.items.empty()) {
-    if (node.where.source >= 0 && is_override(sources.at(node.where.source).kind))
-      found.push_back({path, node.where});
+    const bool overridden = node.where.source >= 0 && is_override(sources.at(node.where.source).kind);
+    if (overridden && node.kind != Node::Kind::null) found.push_back({path, node.where});
     return;
   }
   const std::string prefix = path.empty() ? "" : path + ".";
@@ -44,8 +44,51 @@ void collect_overridden(const Node& node, const std::string& path, const SourceS
     collect_overridden(node.items[i], prefix + std::to_string(i), sources, found);
 }
 
+std::string dotted(std::string_view pointer) {
+  std::string path;
+  for (std::size_t i = 1; i < pointer.size(); ++i) {
+    if (pointer[i] == '~' && i + 1 < pointer.size()) {
+      path += pointer[++i] == '1' ? '/' : '~';
+    } else {
+      path += pointer[i] == '/' ? '.' : pointer[i];
+    }
+  }
+  return path;
+}
+
 void append_note(std::string& note, const std::string& more) {
   if (!more.empty()) note += (note.empty() ? "" : "; ") + more;
+}
+
+// "tp comes from --set tp=3", once for each flag: an object that one --set gave has many values.
+std::string origins_note(const std::vector<Overridden>& found, const Document& document) {
+  constexpr int kMaxExamined = 64;  // each reads the text of its flag or file, which may be long
+  std::vector<std::pair<std::string, std::vector<std::string>>> origins;
+  std::vector<int> told;
+  int examined = 0;
+  for (const Overridden& value : found) {
+    const auto changed = document.changed.find(value.where.source);
+    if (std::find(told.begin(), told.end(), value.where.source) != told.end()) continue;
+    if (changed != document.changed.end()) told.push_back(value.where.source);
+    if (++examined > kMaxExamined) break;
+    const std::string origin = origin_text(document.sources, value.where);
+    const std::string& path = changed == document.changed.end() ? value.path : changed->second;
+    auto known =
+        std::find_if(origins.begin(), origins.end(), [&](const auto& one) { return one.first == origin; });
+    if (known == origins.end()) known = origins.insert(known, {origin, {}});
+    std::vector<std::string>& paths = known->second;
+    if (std::find(paths.begin(), paths.end(), path) == paths.end() && paths.size() <= kMaxOrigins)
+      paths.push_back(path);
+    if (origins.size() > kMaxOrigins) break;
+  }
+  std::string note;
+  for (std::size_t i = 0; i < std::min(origins.size(), kMaxOrigins); ++i) {
+    auto& [origin, paths] = origins[i];
+    const bool many = paths.size() > 1;
+    if (paths.size() > kMaxOrigins) paths.back() = "...";
+    append_note(note, fmt::format("{} {} from {}", fmt::join(paths, ", "), many ? "come" : "comes", origin));
+  }
+  return note;
 }
 
 // Changes that may bear on a problem although they are not part of the value it points at: cluster.nodes
@@ -66,6 +109,16 @@ std::string all_changes(const SourceSet& sources) {
   return fmt::format("changed by {}{}", fmt::join(changes, ", "), more ? " and more" : "");
 }
 
+// True for a null of --unset, and for an object that was made only to hold such: files may remove what is not
+// there, but a flag that does nothing is misspelt.
+bool only_removals(const Node& node, const SourceSet& sources) {
+  if (node.kind == Node::Kind::null)
+    return node.where.source >= 0 && sources.at(node.where.source).kind >= OriginKind::environment;
+  return !node.members.empty() &&
+         std::all_of(node.members.begin(), node.members.end(),
+                     [&](const Member& member) { return only_removals(member.value, sources); });
+}
+
 }  // namespace
 
 std::string Reader::removal_note(std::string_view pointer) const {
@@ -83,20 +136,35 @@ std::string Reader::removal_note(std::string_view pointer) const {
 void Reader::add_with_overrides(Diagnostic diagnostic) {
   const SourceSet& sources = document_->sources;
   std::vector<Overridden> found;
+  const std::string path = dotted(diagnostic.pointer);
   if (const Node* node = resolve_pointer(document_->root, diagnostic.pointer))
-    collect_overridden(*node, "", sources, found);
+    collect_overridden(*node, path, sources, found);
   const bool points_there =
       diagnostic.where.source >= 0 && is_override(sources.at(diagnostic.where.source).kind);
   if (!points_there && !found.empty()) diagnostic.where = found.front().where;
-  for (std::size_t i = 0; i < std::min(found.size(), kMaxOrigins); ++i) {
-    if (found[i].path.empty()) continue;  // the place says it all
-    append_note(diagnostic.note,
-                fmt::format("{} comes from {}", found[i].path, origin_text(sources, found[i].where)));
-  }
+  // Where the value itself was overridden, the place says it all.
+  const bool itself = found.size() == 1 && found.front().path == path;
+  if (!itself) append_note(diagnostic.note, origins_note(found, *document_));
   append_note(diagnostic.note, removal_note(diagnostic.pointer));
   if (found.empty() && !points_there && diagnostic.note.empty() && !diagnostic.warning)
     diagnostic.note = all_changes(sources);
   add(std::move(diagnostic));
+}
+
+void Reader::check_removals(const Node& entry, const Node& patch) {
+  // What a reference names may hold it: that entry is read later.
+  if (entry.kind == Node::Kind::string || entry.find("extends") != nullptr) return;
+  for (const Member& member : patch.members) {
+    inside(member.key, [&] {
+      if (const Node* child = entry.find(member.key)) {
+        check_removals(*child, member.value);
+      } else if (only_removals(member.value, document_->sources)) {
+        error("bad_override", member.value, fmt::format("there is no \"{}\" to remove", member.key),
+              nearest(member.key, keys_of(entry)), "", false);
+      }
+      return true;
+    });
+  }
 }
 
 std::optional<Node> Reader::resolve_entry(const Node& node, const std::string& folder,
@@ -148,6 +216,9 @@ std::optional<Node> Reader::resolve_entry(const Node& node, const std::string& f
   if (node.kind == Node::Kind::object) {
     Node patch = node;
     std::erase_if(patch.members, [](const Member& m) { return m.key == "extends"; });
+    const std::size_t before = diagnostics_.error_count();
+    check_removals(tree, patch);
+    if (diagnostics_.error_count() > before) return std::nullopt;
     merge_over(tree, std::move(patch), true);
   }
   ++entry_depth_;
@@ -198,6 +269,16 @@ std::vector<std::string> field_keys(const std::vector<Field>& fields) {
 
 namespace {
 
+// Where a flag or a patch removed the field, else where the object that lacks it begins: a file that still
+// holds the field is not to blame.
+Location missing_place(const Node& in, const Reader& reader, const Field& field) {
+  const std::string pointer = pointer_join(reader.pointer(), field.key);
+  for (const Removal& removal : reader.document().removals) {
+    if (removal.pointer == pointer) return removal.where;
+  }
+  return {in.where.source, in.where.begin, in.where.begin + 1};
+}
+
 std::string missing_note(const Reader& reader, const Field& field) {
   std::string note = reader.removal_note(pointer_join(reader.pointer(), field.key));
   append_note(note, fmt::format("expected {}", field.type->summary()));
@@ -239,7 +320,7 @@ bool RecordTable::read(const Node& in, Reader& reader, void* out, Node& resolved
       resolved.members.push_back({field.key, {}, std::move(child_resolved)});
     } else if (field.required) {
       Node at;
-      at.where = {in.where.source, in.where.begin, in.where.begin + 1};
+      at.where = missing_place(in, reader, field);
       reader.error("missing_key", at, fmt::format("{} needs \"{}\": {}", name_, field.key, field.sentence),
                    "", missing_note(reader, field));
       good = false;

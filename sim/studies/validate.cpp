@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <functional>
 #include <utility>
 
 #include "sim/config/render.hpp"
@@ -65,13 +66,17 @@ void read_scenario(config::Document document, const config::Catalogue& catalogue
 
 }  // namespace
 
-Validation validate_file(const std::filesystem::path& file, std::optional<DocumentKind> kind,
-                         const config::Catalogue& catalogue, const std::filesystem::path& data_dir) {
+namespace {
+
+// Checks what `load` gives; `file` is its name.
+Validation validate_document(const std::filesystem::path& file, std::optional<DocumentKind> kind,
+                             const config::Catalogue& catalogue, const std::filesystem::path& data_dir,
+                             const std::function<config::Document()>& load) {
   Validation validation;
   validation.file = file.string();
   validation.kind = kind.value_or(guess_kind(file, config::Node{}));
   try {
-    config::Document document = config::load_document(file, catalogue);
+    config::Document document = load();
     validation.kind = kind.value_or(guess_kind(file, document.root));
     switch (validation.kind) {
       case DocumentKind::scenario:
@@ -100,6 +105,20 @@ Validation validate_file(const std::filesystem::path& file, std::optional<Docume
     validation.warnings = error.diagnostics().warnings();
   }
   return validation;
+}
+
+}  // namespace
+
+Validation validate_file(const std::filesystem::path& file, std::optional<DocumentKind> kind,
+                         const config::Catalogue& catalogue, const std::filesystem::path& data_dir) {
+  return validate_document(file, kind, catalogue, data_dir,
+                           [&] { return config::load_document(file, catalogue); });
+}
+
+Validation validate_text(std::string text, const std::string& name, std::optional<DocumentKind> kind,
+                         const config::Catalogue& catalogue, const std::filesystem::path& data_dir) {
+  return validate_document(name, kind, catalogue, data_dir,
+                           [&] { return config::load_text(std::move(text), name, catalogue); });
 }
 
 config::Node to_node(const Validation& validation) {

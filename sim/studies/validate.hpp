@@ -28,6 +28,11 @@ struct Validation {
                                        const config::Catalogue& catalogue,
                                        const std::filesystem::path& data_dir);
 
+// The same for a text that is already in memory; its relative paths start in the working folder.
+[[nodiscard]] Validation validate_text(std::string text, const std::string& name,
+                                       std::optional<DocumentKind> kind, const config::Catalogue& catalogue,
+                                       const std::filesystem::path& data_dir);
+
 // {"file", "kind", "errors": [...], "warnings": [...]}; "more_errors" if not all are listed.
 [[nodiscard]] config::Node to_node(const Validation& validation);
 

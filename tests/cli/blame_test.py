@@ -3,11 +3,12 @@
 import csv
 import io
 import json
+import os
 import pathlib
 import sys
 import unittest
 
-from commands_test import SMALL, moesim, one_document
+from commands_test import SMALL, SOURCE, moesim, one_document
 
 
 class Blame(unittest.TestCase):
@@ -44,6 +45,48 @@ class Blame(unittest.TestCase):
         pathlib.Path("elsewhere.json").write_text(text.replace('"nodes": 1', '"nodes": 2'), encoding="utf-8")
         error, _ = self.error("run", "elsewhere.json", "--set", "cluster.nodes=1", code=3)
         self.assertIn("changed by --set cluster.nodes=1", error["note"])
+
+    def test_one_flag_is_named_once(self):
+        arrival = {"process": "rate-curve", "points": [{"at": "0 s", "rate": "0/s"}, {"at": "1 s", "rate": "0/s"}]}
+        flag = f"workload.arrival={json.dumps(arrival)}"
+        error, _ = self.error("run", SMALL, "--set", flag)
+        self.assertEqual(error.get("note", "").count("--set"), 1)
+        self.assertIn("workload.arrival comes from --set workload.arrival=", error["note"])
+        patch = {"workload": {"arrival": {**arrival, "clients": None}}}
+        pathlib.Path("many.json").write_text(json.dumps(patch), encoding="utf-8")
+        error, _ = self.error("run", SMALL, "--merge", "many.json")
+        self.assertEqual(error["note"].count("--merge"), 1)
+        self.assertIn("workload.arrival.points.0.at, workload.arrival.points.0.rate", error["note"])
+
+    ENTRY = "deployment.engine.scheduler.max_num_batched_tokens"
+
+    def test_a_value_inside_an_entry_has_the_place_of_the_flag(self):
+        for change, env in ((f"{self.ENTRY}.value.value=3", {}), ("cluster.node.gpu.hbm.bandwidth.value.0=3", {}),
+                            ("", {"MOESIM_SET_cluster__node__gpu__hbm__bandwidth__value__0": "3"})):
+            error, text = self.error("run", SMALL, *(["--set", change] if change else []), env=env)
+            name = "--set" if change else list(env)[0]
+            self.assertEqual((error.get("file"), error.get("line"), error.get("column")), (name, 1, 1))
+            self.assertIn(f"--> {name}:1:1   (/", text)
+            self.assertIn("^", text)
+
+    def test_unset_reaches_into_entries(self):
+        # The number of the entry has a source of its own; without it the number is not complete.
+        error, _ = self.error("run", SMALL, "--unset", f"{self.ENTRY}.source")
+        self.assertIn(f'"source" was removed by --unset {self.ENTRY}.source', error["note"])
+        link = "cluster.node.gpu.price"
+        self.assertIn(link, moesim("explain", SMALL, "cluster.node.gpu").stdout)
+        self.assertNotIn(link, moesim("explain", SMALL, "--unset", link, "cluster.node.gpu").stdout)
+        for path, part, meant in ((f"{self.ENTRY}.sauce", "sauce", "source"),
+                                  ("deployment.engine.schedular.max_num_seqs", "schedular", "scheduler"),
+                                  ("cluster.node.gpu.hbm.bandwith", "bandwith", "bandwidth")):
+            error, text = self.error("run", SMALL, "--unset", path)
+            self.assertEqual((error["code"], error["file"]), ("bad_override", "--unset"))
+            self.assertIn(f'there is no "{part}" to remove', error["message"])
+            self.assertEqual(error["suggestion"], meant)
+            self.assertIn(path, text)
+        twice = ["--unset", link, "--unset", link]
+        self.assertIn('no "price" to remove', self.error("run", SMALL, *twice)[0]["message"])
+        self.error("run", SMALL, "--unset", "seed.foo")
 
     def test_the_flags_of_estimate(self):
         small = ["estimate", "--model", "llama-3.1-8b", "--gpu", "h100-sxm"]
@@ -90,6 +133,35 @@ class Inputs(unittest.TestCase):
         self.assertIn("seed", self.piped(text, "explain", "-", "seed").stdout)
         self.assertIn("--> <stdin>:2:2", self.piped('{"version": 1,\n "modle": 3}\n', "run", "-", code=2).stderr)
         self.assertIn("the file is empty", self.piped("", "run", "-", code=2).stderr)
+
+    def test_validate_reads_standard_input(self):
+        text = pathlib.Path(SMALL).read_text(encoding="utf-8")
+        self.assertIn("<stdin>: ok", self.piped(text, "validate", "-").stdout)
+        self.assertIn("<stdin>:2:2", self.piped('{"version": 1,\n "modle": 3}\n', "validate", "-", code=2).stderr)
+        gpu = (SOURCE / "hw_configs" / "gpus" / "h100-sxm.json").read_text(encoding="utf-8")
+        files = one_document(self.piped(gpu, "validate", "-", SMALL, "--json").stdout)["files"]
+        self.assertEqual([(one["file"], one["kind"]) for one in files], [("<stdin>", "gpu"), (SMALL, "scenario")])
+
+    def test_standard_input_is_read_once(self):
+        text = pathlib.Path(SMALL).read_text(encoding="utf-8")
+        for command in ("run", "validate"):
+            self.assertIn("standard input can be read once only", self.piped(text, command, "-", "-", code=2).stderr)
+
+    def test_standard_input_cannot_extend_itself(self):
+        for name in ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"):
+            text = json.dumps({"extends": name})
+            circle = '"extends" goes in a circle: <stdin> -> <stdin>'
+            self.assertIn(circle, self.piped(text, "run", "-", code=2).stderr)
+            reader, writer = os.pipe()
+            os.write(writer, text.encode())
+            os.close(writer)
+            self.assertIn(circle, moesim("validate", "-", stdin=reader, code=2).stderr)
+            os.close(reader)
+        pathlib.Path("middle.json").write_text('{"extends": "/dev/stdin"}', encoding="utf-8")
+        text = self.piped('{"extends": "./middle.json"}', "run", "-", code=2).stderr
+        self.assertIn("goes in a circle: <stdin> -> middle.json -> <stdin>", text)
+        small = pathlib.Path(SMALL).read_text(encoding="utf-8")
+        self.assertIn("ok", self.piped(small, "validate", "middle.json").stdout)
 
     def test_verbose_names_the_files(self):
         lines = moesim("run", SMALL, "-o", "verbose", "-v").stderr.splitlines()
