@@ -36,7 +36,7 @@ std::string_view end_words(serving::RunEnd end) {
     case serving::RunEnd::wall_limit:
       return "the limit on wall time (--max-wall) was reached";
     case serving::RunEnd::time_limit:
-      return "the run passed the 53 days, or its replicas together the 106 days, that can be simulated";
+      return "a step passes what can be simulated (53 days, and 106 days of steps of all replicas together)";
     case serving::RunEnd::interrupted:
       return "the run was interrupted";
   }

@@ -80,9 +80,7 @@ void check_on_off(const OnOffArrivals& on_off, Problems& problems) {
       fmt::format("the process changes between on and off {:.3g} times for each arrival: more than "
                   "{:g} cannot be simulated in a sensible time",
                   2 / arrivals, kMaxChangesPerArrival),
-      "longer stays or higher rates; with stays so short the arrivals are those of a Poisson "
-      "process with the mean rate",
-      "out_of_range");
+      "longer stays, higher rates or a Poisson process with the mean rate", "out_of_range");
 }
 
 void check_curve(const RateCurveArrivals& curve, Problems& problems) {

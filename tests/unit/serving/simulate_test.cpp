@@ -159,6 +159,20 @@ TEST_CASE("the remedy names the setting that is to blame and the largest part") 
   says({runtime}, "use a GPU with more memory (the");
 }
 
+TEST_CASE("scheduler defaults of other GPUs are a warning that suggests no profile that may not exist") {
+  const auto catalogue = test::source_catalogue();
+  const auto loaded = config::read_document<serving::Scenario>(
+      config::load_text(
+          std::string(test::kSmallScenario), "test.json", catalogue,
+          test::sets({"cluster.node=l40s-pcie-8", "deployment.engine.scheduler.otherwise=gone"})),
+      catalogue);
+  const auto warning = std::find_if(loaded.warnings.begin(), loaded.warnings.end(),
+                                    [](const auto& one) { return one.pointer == "/deployment/engine"; });
+  REQUIRE(warning != loaded.warnings.end());
+  CHECK(warning->message.find("it names \"gone\" for those") != std::string::npos);
+  CHECK(warning->suggestion.empty());
+}
+
 TEST_CASE("the memory of a device is divided without a rest") {
   for (const char* rule : {"total-times-fraction", "free-times-fraction"}) {
     const serving::Scenario s = scenario(test::kMoeScenario, {std::string("memory.rule=") + rule});
