@@ -17,6 +17,8 @@ std::string_view end_name(serving::RunEnd end) {
       return "event_limit";
     case serving::RunEnd::wall_limit:
       return "wall_limit";
+    case serving::RunEnd::time_limit:
+      return "time_limit";
     case serving::RunEnd::interrupted:
       return "interrupted";
   }
@@ -33,6 +35,8 @@ std::string_view end_words(serving::RunEnd end) {
       return "the limit on events (--max-events) was reached";
     case serving::RunEnd::wall_limit:
       return "the limit on wall time (--max-wall) was reached";
+    case serving::RunEnd::time_limit:
+      return "a step passes what can be simulated (53 days, and 106 days of steps of all replicas together)";
     case serving::RunEnd::interrupted:
       return "the run was interrupted";
   }

@@ -15,7 +15,7 @@ class ArrivalProcess {
  public:
   virtual ~ArrivalProcess() = default;
   // The next arrival, or nullopt when no more will come (a rate curve that ended at 0). Throws
-  // config::InputError when the arrivals pass the 106 days that simulated time can hold.
+  // config::InputError when the arrivals pass the 53 days that a run can last.
   virtual std::optional<core::Time> next() = 0;
 };
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "sim/config/node.hpp"
+#include "workloads/time_limit.hpp"
 
 namespace moesim::workloads {
 namespace {
@@ -97,7 +98,7 @@ LinePlace LlmServingSimReader::read_session(LlmServingSimRow& row) const {
   for (std::size_t i = 0; i < items.size(); ++i) {
     const JsonRecord item(lines_, json_, items[i], fmt::format("/sub_requests/{}", i), kCallKeys);
     LlmServingSimCall call = read_call(lines_, item);
-    const IntegerRange range{0, core::kEndOfTime.ps / kNanosecond.ps};
+    const IntegerRange range{0, kLatestArrival.ps / kNanosecond.ps};
     const bool last = i + 1 == items.size();
     call.tool_duration_ns =
         last ? item.optional_integer("tool_duration_ns", range) : item.integer("tool_duration_ns", range);

@@ -5,6 +5,7 @@
 
 #include "sim/core/random.hpp"
 #include "workloads/streams.hpp"
+#include "workloads/time_limit.hpp"
 
 namespace moesim::workloads {
 
@@ -42,7 +43,9 @@ void SpreadTies::read_group() {
     has_ahead_ = reader_->next(ahead_);
   }
   if (has_ahead_) last_gap_ = ahead_.arrival - tick;
-  if (group_.size() > 1 && last_gap_.ps > 0) spread(std::min(last_gap_, core::kEndOfTime - tick));
+  // Of a group at the very last instant nothing can come later.
+  const core::Duration gap = std::min(last_gap_, kLatestArrival - tick);
+  if (group_.size() > 1 && gap.ps > 0) spread(gap);
 }
 
 void SpreadTies::spread(core::Duration gap) {

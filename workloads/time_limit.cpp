@@ -10,7 +10,7 @@ namespace {
 
 std::optional<core::Time> sum(core::Time now, double seconds) {
   // One part in 10^9 below the limit, so that rounding cannot reach it.
-  if (!(seconds < (core::kEndOfTime - now).seconds() * (1.0 - 1e-9))) return std::nullopt;
+  if (!(seconds < (kLatestArrival - now).seconds() * (1.0 - 1e-9))) return std::nullopt;
   return now + core::duration_from_seconds(seconds);
 }
 
@@ -18,7 +18,7 @@ std::optional<core::Time> sum(core::Time now, double seconds) {
   config::Diagnostic problem;
   problem.code = "time_overflow";
   problem.pointer = std::string(pointer);
-  problem.message = "arrivals pass the 106 days that simulated time can hold";
+  problem.message = "arrivals pass the 53 days that a run can last";
   problem.suggestion = "a higher rate, fewer requests or a shorter duration";
   config::Diagnostics all;
   all.add(std::move(problem));
@@ -28,7 +28,7 @@ std::optional<core::Time> sum(core::Time now, double seconds) {
 }  // namespace
 
 core::Time later(core::Time now, core::Duration pause, std::string_view pointer) {
-  if (pause > core::kEndOfTime - now) fail_past_end(pointer);
+  if (pause > kLatestArrival - now) fail_past_end(pointer);
   return now + pause;
 }
 

@@ -5,6 +5,8 @@
 #include <system_error>
 #include <utility>
 
+#include "workloads/time_limit.hpp"
+
 namespace moesim::workloads {
 namespace {
 
@@ -92,10 +94,10 @@ core::Time ArrivalOrder::check(const TraceLines& lines, const LinePlace& place, 
         place, "time_goes_back",
         fmt::format("this arrival is before the one of line {}; sort the records by arrival", line_before));
   }
-  if (ticks > core::kEndOfTime.ps / tick.ps) {
+  if (ticks > kLatestArrival.ps / tick.ps) {
     lines.fail(place, "out_of_range",
-               "this arrival is after the 106 days that simulated time can hold; times count from the start "
-               "of the trace");
+               "this arrival is after the 53 days that a run can last; times count from the start of the "
+               "trace");
   }
   return core::Time{ticks * tick.ps};
 }

@@ -115,7 +115,7 @@ bool ends_reading(const config::InputError& error) {
 void fail_too_late(const TraceReader& reader, double rate_scale) {
   throw reader.error_at_arrival(
       "time_overflow",
-      fmt::format("with a rate_scale of {} this arrival is after the 106 days that simulated time can hold",
+      fmt::format("with a rate_scale of {} this arrival is after the 53 days that a run can last",
                   rate_scale),
       "a higher rate_scale or fewer records");
 }

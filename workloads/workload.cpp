@@ -1,5 +1,7 @@
 #include "workloads/workload.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <string>
@@ -13,6 +15,14 @@ using config::Type;
 
 // Rates of requests: above this no gap of a picosecond clock makes sense.
 constexpr double kMaxRate = 1e9;
+// Clients of a closed loop: their requests are on their way to the engine at once, as events of which each
+// has a target of 20 bits.
+constexpr double kMaxClients = 1048575;
+// Stays of an on-off process and think times, in seconds: 1 ms and a week.
+constexpr double kShortestStay = 1e-3;
+constexpr double kLongestStay = 604800;
+// Each change costs a draw, so that the next arrival must be found after few of them.
+constexpr double kMaxChangesPerArrival = 10000;
 constexpr double kMaxTokensBound = static_cast<double>(kMaxTokens);
 
 void check_lognormal(const LognormalLength& lognormal, Problems& problems) {
@@ -58,6 +68,19 @@ void check_empirical(const EmpiricalLength& empirical, Problems& problems) {
     problems.error("/weights", "the weights must have a positive, finite sum",
                    "at least one positive weight");
   }
+}
+
+void check_on_off(const OnOffArrivals& on_off, Problems& problems) {
+  const double on = on_off.on.seconds(), off = on_off.off.seconds();
+  const double arrivals =
+      on_off.on_rate.value * on + on_off.off_rate.value * off;  // of one on and one off stay
+  if (arrivals * kMaxChangesPerArrival >= 2) return;
+  problems.error(
+      "/on",
+      fmt::format("the process changes between on and off {:.3g} times for each arrival: more than "
+                  "{:g} cannot be simulated in a sensible time",
+                  2 / arrivals, kMaxChangesPerArrival),
+      "longer stays, higher rates or a Poisson process with the mean rate", "out_of_range");
 }
 
 void check_curve(const RateCurveArrivals& curve, Problems& problems) {
@@ -170,8 +193,11 @@ const Record<OnOffArrivals>& record_of(Type<OnOffArrivals>) {
                     config::above_up_to(0, kMaxRate))
           .optional("off_rate", &OnOffArrivals::off_rate, "Requests per second while off",
                     config::between(0, kMaxRate))
-          .required("on", &OnOffArrivals::on, "Mean length of an on stay", config::above(0))
-          .required("off", &OnOffArrivals::off, "Mean length of an off stay", config::above(0));
+          .required("on", &OnOffArrivals::on, "Mean length of an on stay",
+                    config::between(kShortestStay, kLongestStay))
+          .required("off", &OnOffArrivals::off, "Mean length of an off stay",
+                    config::between(kShortestStay, kLongestStay))
+          .check(check_on_off);
   return record;
 }
 
@@ -200,9 +226,11 @@ const Record<ClosedLoopArrivals>& record_of(Type<ClosedLoopArrivals>) {
       Record<ClosedLoopArrivals>(
           "closed-loop-arrivals",
           "A fixed number of clients, each waiting for its answer before the next request")
-          .required("clients", &ClosedLoopArrivals::clients, "Number of clients", config::between(1, 1e7))
+          .required("clients", &ClosedLoopArrivals::clients, "Number of clients",
+                    config::between(1, kMaxClients))
           .optional("think_time", &ClosedLoopArrivals::think_time,
-                    "Time between the end of a request and the next one of that client", config::at_least(0));
+                    "Time between the end of a request and the next one of that client",
+                    config::between(0, kLongestStay));
   return record;
 }
 

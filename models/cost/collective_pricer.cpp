@@ -19,6 +19,11 @@ core::Duration doublings(core::Duration each, std::int64_t members) {
   return {static_cast<std::int64_t>(std::ceil(static_cast<double>(each.ps) * doublings))};
 }
 
+// `start` and `hops` more crossings of `each`; saturating, as the number of members has no bound of its own.
+core::Duration with_hops(core::Duration start, std::int64_t hops, core::Duration each) {
+  return core::saturating_add(start, core::saturating_multiply(each, hops));
+}
+
 const Price& faster(const Price& a, const Price& b) { return b.time < a.time ? b : a; }
 
 }  // namespace
@@ -35,7 +40,7 @@ CollectivePricer::CollectivePricer(hardware::GroupProfile profile, const EngineP
   const auto [least, most] = std::minmax_element(profile_.domain_sizes.begin(), profile_.domain_sizes.end());
   smallest_domain_ = *least;
   one_hop_ = profile_.domain_kind != hardware::DomainKind::host_bridge;
-  one_shot_latency_ = all_reduce_latency_ + (profile_.size - 1) * comm.one_shot_latency_per_rank.value;
+  one_shot_latency_ = with_hops(all_reduce_latency_, profile_.size - 1, comm.one_shot_latency_per_rank.value);
   exchange_latency_ = comm.all_to_all_latency.value +
                       doublings(comm.all_to_all_latency_per_doubling.value, *most) +
                       doublings(comm.all_to_all_latency_per_node_doubling.value, profile_.domains());
@@ -76,7 +81,7 @@ Price CollectivePricer::make(core::Duration latency, const Link& link, double sc
 Price CollectivePricer::all_reduce_in_domain(std::int64_t bytes) const {
   const auto size = static_cast<double>(bytes);
   const auto n = static_cast<double>(profile_.size);
-  const core::Duration latency = all_reduce_latency_ + (profile_.size - 1) * profile_.domain_latency;
+  const core::Duration latency = with_hops(all_reduce_latency_, profile_.size - 1, profile_.domain_latency);
   Price best = make(latency, ring_, 2 * (n - 1) / n * size, 0);
   if (profile_.in_switch_reduction) best = faster(best, make(latency, in_switch_, size * (n + 1) / n, 0));
   // Engines leave one-shot kernels to GPUs that reach each other's memory in one hop, and to pairs.
@@ -91,8 +96,9 @@ Price CollectivePricer::all_reduce(std::int64_t bytes) const {
   const auto size = static_cast<double>(bytes);
   const auto inside = static_cast<double>(smallest_domain_);
   const auto across = static_cast<double>(profile_.domains());
-  const core::Duration latency = gather_latency_ + 2 * (smallest_domain_ - 1) * profile_.domain_latency +
-                                 2 * (profile_.domains() - 1) * profile_.network_latency;
+  const core::Duration latency =
+      with_hops(with_hops(gather_latency_, 2 * (smallest_domain_ - 1), profile_.domain_latency),
+                2 * (profile_.domains() - 1), profile_.network_latency);
   return make(latency, gather_, 2 * (inside - 1) / inside * size, 2 * (across - 1) / across * size / inside);
 }
 
@@ -100,14 +106,15 @@ Price CollectivePricer::all_gather(std::int64_t bytes) const {
   const auto size = static_cast<double>(bytes);
   const auto n = static_cast<double>(profile_.size);
   if (profile_.domains() == 1) {
-    core::Duration latency = gather_latency_ + (profile_.size - 1) * profile_.domain_latency;
+    core::Duration latency = with_hops(gather_latency_, profile_.size - 1, profile_.domain_latency);
     if (one_hop_) latency = std::min(latency, exchange_latency_);
     return make(latency, gather_, (n - 1) / n * size, 0);
   }
   const auto inside = static_cast<double>(smallest_domain_);
   const auto across = static_cast<double>(profile_.domains());
-  const core::Duration latency = gather_latency_ + (smallest_domain_ - 1) * profile_.domain_latency +
-                                 (profile_.domains() - 1) * profile_.network_latency;
+  const core::Duration latency =
+      with_hops(with_hops(gather_latency_, smallest_domain_ - 1, profile_.domain_latency),
+                profile_.domains() - 1, profile_.network_latency);
   return make(latency, gather_, (inside - 1) / inside * size, (across - 1) / across * size / inside);
 }
 
@@ -124,7 +131,8 @@ Price CollectivePricer::exchange(const ExchangeLoad& load, std::int64_t bytes_pe
   const auto rows = static_cast<double>(std::max(load.sent_rows, load.received_rows));
   const double bytes = rows * static_cast<double>(bytes_per_row);
   const std::int64_t rounds = std::max<std::int64_t>(1, core::divide_up(load.sent_tokens, exchange_tokens_));
-  return make(rounds * exchange_latency_, gather_, bytes * (inside - 1) / n, bytes * (n - inside) / n);
+  return make(core::saturating_multiply(exchange_latency_, rounds), gather_, bytes * (inside - 1) / n,
+              bytes * (n - inside) / n);
 }
 
 }  // namespace moesim::cost

@@ -83,18 +83,17 @@ std::int64_t share_of(std::int64_t peak, double fraction) {
 }
 
 void finish(Price& price) {
-  price.time = price.latency;
   core::Duration longest;
   price.binding = Resource::latency;
   for (std::size_t r = 0; r < kResources; ++r) {
     if (price.demand[r].work == 0) continue;
-    const core::Duration busy = core::duration_for(price.demand[r].work, price.demand[r].rate);
+    const core::Duration busy = core::saturating_duration_for(price.demand[r].work, price.demand[r].rate);
     if (busy > longest) {
       longest = busy;
       price.binding = static_cast<Resource>(r);
     }
   }
-  price.time += longest;
+  price.time = core::saturating_add(price.latency, longest);
   if (price.latency > longest) price.binding = Resource::latency;
   // The shares were fitted inside a richer model of kernels (tiles, waves, start-up), not in this form:
   // whatever the parameter's own label, a roofline's time is derived at best.

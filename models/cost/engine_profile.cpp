@@ -2,7 +2,19 @@
 
 #include <fmt/format.h>
 
+#include "models/hardware/limits.hpp"
+
 namespace moesim::cost {
+
+namespace {
+
+// In seconds. A step of 10^6 sequences still takes less than a run can last.
+constexpr double kMaxHostTime = 3600;
+constexpr double kMaxHostTimePerSequence = 1;
+// 1 PiB, in bytes: sums of them stay far below 2^63.
+constexpr double kMaxMemory = 0x1p50;
+
+}  // namespace
 
 const config::Record<SchedulerDefaults>& record_of(config::Type<SchedulerDefaults>) {
   using S = SchedulerDefaults;
@@ -39,10 +51,13 @@ const config::Record<KvDefaults>& record_of(config::Type<KvDefaults>) {
 const config::Record<HostCosts>& record_of(config::Type<HostCosts>) {
   static const auto record =
       config::Record<HostCosts>("engine host costs", "CPU time around the steps")
-          .required("step_base", &HostCosts::step_base, "Scheduling and preparation of one step")
-          .required("per_sequence", &HostCosts::per_sequence, "The same for each sequence of the step")
+          .required("step_base", &HostCosts::step_base, "Scheduling and preparation of one step",
+                    config::between(0, kMaxHostTime))
+          .required("per_sequence", &HostCosts::per_sequence, "The same for each sequence of the step",
+                    config::between(0, kMaxHostTimePerSequence))
           .optional("async", &HostCosts::async, "A step is prepared while the GPU runs the one before")
-          .required("http", &HostCosts::http, "One way between the client and the engine's queue");
+          .required("http", &HostCosts::http, "One way between the client and the engine's queue",
+                    config::between(0, kMaxHostTime));
   return record;
 }
 
@@ -67,9 +82,11 @@ const config::Record<CommunicationCosts>& record_of(config::Type<CommunicationCo
   static const auto record =
       config::Record<C>("engine communication", "Collectives of the engine and its libraries")
           .required("all_reduce_latency", &C::all_reduce_latency,
-                    "Start-up of an all-reduce inside a domain, the crossing of the link included")
+                    "Start-up of an all-reduce inside a domain, the crossing of the link included",
+                    config::between(0, hardware::kMaxLinkLatency))
           .required("one_shot_latency_per_rank", &C::one_shot_latency_per_rank,
-                    "One-shot all-reduce: more start-up for each further rank")
+                    "One-shot all-reduce: more start-up for each further rank",
+                    config::between(0, hardware::kMaxLinkLatency))
           .required("one_shot_fraction", &C::one_shot_fraction,
                     "Share of a link when every rank sends everything to every other",
                     config::above_up_to(0, 1))
@@ -79,12 +96,16 @@ const config::Record<CommunicationCosts>& record_of(config::Type<CommunicationCo
           .required("in_switch_fraction", &C::in_switch_fraction,
                     "Share of a link that an all-reduce in the switch reaches", config::above_up_to(0, 1))
           .required("collective_latency", &C::collective_latency,
-                    "Start-up of an all-gather, a reduce-scatter or a collective over several domains")
-          .required("all_to_all_latency", &C::all_to_all_latency, "Start-up of one dispatch or combine")
+                    "Start-up of an all-gather, a reduce-scatter or a collective over several domains",
+                    config::between(0, hardware::kMaxLinkLatency))
+          .required("all_to_all_latency", &C::all_to_all_latency, "Start-up of one dispatch or combine",
+                    config::between(0, hardware::kMaxLinkLatency))
           .required("all_to_all_latency_per_doubling", &C::all_to_all_latency_per_doubling,
-                    "More start-up for each doubling of the ranks in a domain")
+                    "More start-up for each doubling of the ranks in a domain",
+                    config::between(0, hardware::kMaxLinkLatency))
           .required("all_to_all_latency_per_node_doubling", &C::all_to_all_latency_per_node_doubling,
-                    "More start-up for each doubling of the domains")
+                    "More start-up for each doubling of the domains",
+                    config::between(0, hardware::kMaxLinkLatency))
           .required("link_fraction", &C::link_fraction,
                     "Share of a scale-up link that the other collectives reach", config::above_up_to(0, 1))
           .required("network_fraction", &C::network_fraction, "Share of a NIC that collectives reach",
@@ -99,10 +120,12 @@ const config::Record<CommunicationCosts>& record_of(config::Type<CommunicationCo
 const config::Record<MemoryCosts>& record_of(config::Type<MemoryCosts>) {
   static const auto record =
       config::Record<MemoryCosts>("engine memory", "Device memory beside weights, activations and KV cache")
-          .required("runtime", &MemoryCosts::runtime, "CUDA context, libraries and engine")
+          .required("runtime", &MemoryCosts::runtime, "CUDA context, libraries and engine",
+                    config::between(0, kMaxMemory))
           .required("per_communicator", &MemoryCosts::per_communicator,
-                    "Each communication group that a rank belongs to")
-          .required("graphs", &MemoryCosts::graphs, "CUDA graphs, counted inside the budget");
+                    "Each communication group that a rank belongs to", config::between(0, kMaxMemory))
+          .required("graphs", &MemoryCosts::graphs, "CUDA graphs, counted inside the budget",
+                    config::between(0, kMaxMemory));
   return record;
 }
 
@@ -131,6 +154,9 @@ void check_sources(const EngineProfile& engine, config::Problems& problems) {
   check_source(engine.scheduler.max_num_batched_tokens, "/scheduler/max_num_batched_tokens", engine,
                problems);
   check_source(engine.scheduler.max_num_seqs, "/scheduler/max_num_seqs", engine, problems);
+  if (engine.scheduler.memory_at_least) {
+    check_source(*engine.scheduler.memory_at_least, "/scheduler/memory_at_least", engine, problems);
+  }
   check_source(engine.kv.block_tokens, "/kv/block_tokens", engine, problems);
   check_source(engine.kv.fraction, "/kv/fraction", engine, problems);
   check_source(engine.host.step_base, "/host/step_base", engine, problems);

@@ -1,5 +1,6 @@
 #include "models/hardware/fabric.hpp"
 
+#include "models/hardware/limits.hpp"
 #include "models/hardware/sources.hpp"
 
 namespace moesim::hardware {
@@ -29,9 +30,9 @@ const Record<Fabric>& record_of(Type<Fabric>) {
           .required("name", &Fabric::name, "Identifier: lower case, with dashes", at_least(1))
           .required("kind", &Fabric::kind, "Which NICs share a leaf switch")
           .required("link_bandwidth", &Fabric::link_bandwidth, "Bandwidth of a NIC's port, per direction",
-                    above(0))
+                    at_least(kMinBandwidth))
           .required("switch_latency", &Fabric::switch_latency, "Latency of one switch and its cable",
-                    at_least(0))
+                    between(0, kMaxLinkLatency))
           .required("nodes_per_leaf", &Fabric::nodes_per_leaf, "Nodes that one leaf switch joins",
                     between(1, 65536))
           .required("oversubscription", &Fabric::oversubscription,

@@ -1,6 +1,7 @@
 #include "models/hardware/gpu.hpp"
 
 #include "models/hardware/gpu_checks.hpp"
+#include "models/hardware/limits.hpp"
 
 namespace moesim::hardware {
 
@@ -23,20 +24,21 @@ const Record<Hbm>& record_of(Type<Hbm>) {
                     "Nominal capacity; memory chips are counted in binary units, so write GiB", above(0))
           .required("usable_capacity", &Hbm::usable_capacity,
                     "Total memory that the driver reports before anything is allocated", above(0))
-          .required("bandwidth", &Hbm::bandwidth, "Peak bandwidth, reads and writes together", above(0));
+          .required("bandwidth", &Hbm::bandwidth, "Peak bandwidth, reads and writes together",
+                    at_least(kMinBandwidth));
   return record;
 }
 
 const Record<Peaks>& record_of(Type<Peaks>) {
   static const auto record =
       Record<Peaks>("peak rates", "Dense peak rates of matrix multiplication, per number format")
-          .optional("fp32", &Peaks::fp32, "32-bit floating point on the vector units", above(0))
+          .optional("fp32", &Peaks::fp32, "32-bit floating point on the vector units", at_least(kMinPeak))
           .required("bf16", &Peaks::bf16, "16-bit floating point (bfloat16 and IEEE half), fp32 sums",
-                    above(0))
-          .optional("fp8", &Peaks::fp8, "8-bit floating point, fp32 sums", above(0))
-          .optional("fp6", &Peaks::fp6, "6-bit floating point", above(0))
-          .optional("fp4", &Peaks::fp4, "4-bit floating point", above(0))
-          .optional("int8", &Peaks::int8, "8-bit integer", above(0));
+                    at_least(kMinPeak))
+          .optional("fp8", &Peaks::fp8, "8-bit floating point, fp32 sums", at_least(kMinPeak))
+          .optional("fp6", &Peaks::fp6, "6-bit floating point", at_least(kMinPeak))
+          .optional("fp4", &Peaks::fp4, "4-bit floating point", at_least(kMinPeak))
+          .optional("int8", &Peaks::int8, "8-bit integer", at_least(kMinPeak));
   return record;
 }
 
@@ -61,7 +63,8 @@ const Record<Achievable>& record_of(Type<Achievable>) {
                     "Share of hbm.bandwidth when weights are streamed", above_up_to(0, 1))
           .required("matmul_fraction", &Achievable::matmul_fraction, "Shares of the peaks, per number format")
           .required("kernel_overhead", &Achievable::kernel_overhead,
-                    "Time of a kernel with nearly no work, inside a replayed graph", at_least(0));
+                    "Time of a kernel with nearly no work, inside a replayed graph",
+                    between(0, kMaxLinkLatency));
   return record;
 }
 
@@ -72,10 +75,10 @@ const Record<ScaleUpPorts>& record_of(Type<ScaleUpPorts>) {
           .optional("generation", &ScaleUpPorts::generation, "Generation of the link", between(1, 99))
           .required("links", &ScaleUpPorts::links, "Number of links", between(1, 1024))
           .required("bandwidth_per_link", &ScaleUpPorts::bandwidth_per_link,
-                    "Bandwidth of one link, per direction", above(0))
+                    "Bandwidth of one link, per direction", at_least(kMinBandwidth))
           .required("bandwidth", &ScaleUpPorts::bandwidth,
                     "Bandwidth of all links together, per direction (half of the advertised total)",
-                    above(0));
+                    at_least(kMinBandwidth));
   return record;
 }
 
@@ -107,9 +110,9 @@ const Record<Gpu>& record_of(Type<Gpu>) {
           .required(
               "kernel_launch_latency", &Gpu::kernel_launch_latency,
               "From the host's launch call to the start of the kernel, without a graph (not priced yet)",
-              at_least(0))
+              between(0, kMaxLinkLatency))
           .required("graph_kernel_gap", &Gpu::graph_kernel_gap,
-                    "Idle time between two kernels of a replayed graph", at_least(0))
+                    "Idle time between two kernels of a replayed graph", between(0, kMaxLinkLatency))
           .required("achievable", &Gpu::achievable, "What real kernels reach of the datasheet")
           .optional("scale_up", &Gpu::scale_up, "Links of the scale-up network; left out for PCIe cards")
           .optional("price", &Gpu::price, "Rental price, where a dated source was found")

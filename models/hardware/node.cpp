@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "models/hardware/limits.hpp"
 #include "models/hardware/sources.hpp"
 #include "sim/core/check.hpp"
 
@@ -119,9 +120,10 @@ const Record<ScaleUpNetwork>& record_of(Type<ScaleUpNetwork>) {
           .required("domain_gpus", &ScaleUpNetwork::domain_gpus,
                     "GPUs of a full domain, a multiple of the node's", between(1, 65536))
           .optional("bandwidth", &ScaleUpNetwork::bandwidth,
-                    "Bandwidth per GPU and direction; left out: all links of the GPU", above(0))
+                    "Bandwidth per GPU and direction; left out: all links of the GPU",
+                    at_least(kMinBandwidth))
           .required("latency", &ScaleUpNetwork::latency, "From GPU memory to GPU memory, unloaded",
-                    at_least(0))
+                    between(0, kMaxLinkLatency))
           .optional("in_switch_reduction", &ScaleUpNetwork::in_switch_reduction,
                     "Whether the switch adds and multicasts (NVLink SHARP)");
   return record;
@@ -141,8 +143,9 @@ const Record<HostLink>& record_of(Type<HostLink>) {
       Record<HostLink>("host link", "Link of each GPU towards the host and its NIC")
           .required("kind", &HostLink::kind, "Kind of link")
           .optional("generation", &HostLink::generation, "PCIe generation", between(1, 9))
-          .required("bandwidth", &HostLink::bandwidth, "Bandwidth per GPU and direction", above(0))
-          .required("latency", &HostLink::latency, "Latency of one crossing", at_least(0))
+          .required("bandwidth", &HostLink::bandwidth, "Bandwidth per GPU and direction",
+                    at_least(kMinBandwidth))
+          .required("latency", &HostLink::latency, "Latency of one crossing", between(0, kMaxLinkLatency))
           .optional("collectives", &HostLink::collectives,
                     "What collectives reach where the GPUs talk over PCIe, by number of GPUs, rising")
           .check([](const HostLink& link, Problems& problems) {
@@ -161,8 +164,8 @@ const Record<SocketLink>& record_of(Type<SocketLink>) {
           .required("sockets", &SocketLink::sockets, "CPU sockets; GPUs are divided evenly among them",
                     between(2, 16))
           .required("bandwidth", &SocketLink::bandwidth, "Bandwidth between two sockets, per direction",
-                    above(0))
-          .required("latency", &SocketLink::latency, "Latency of one crossing", at_least(0));
+                    at_least(kMinBandwidth))
+          .required("latency", &SocketLink::latency, "Latency of one crossing", between(0, kMaxLinkLatency));
   return record;
 }
 
@@ -171,7 +174,7 @@ const Record<HostMemory>& record_of(Type<HostMemory>) {
       Record<HostMemory>("host memory", "Memory of the node's CPUs")
           .required("capacity", &HostMemory::capacity, "Capacity of the node", above(0))
           .required("bandwidth", &HostMemory::bandwidth, "Bandwidth of the node, reads and writes together",
-                    above(0));
+                    at_least(kMinBandwidth));
   return record;
 }
 
@@ -179,8 +182,9 @@ const Record<Nics>& record_of(Type<Nics>) {
   static const auto record =
       Record<Nics>("nics", "Network cards of a node; GPU g uses card g x count / gpus")
           .required("count", &Nics::count, "Cards of the node", between(1, 1024))
-          .required("bandwidth", &Nics::bandwidth, "Bandwidth of one card, per direction", above(0))
-          .required("latency", &Nics::latency, "Latency of one card", at_least(0));
+          .required("bandwidth", &Nics::bandwidth, "Bandwidth of one card, per direction",
+                    at_least(kMinBandwidth))
+          .required("latency", &Nics::latency, "Latency of one card", between(0, kMaxLinkLatency));
   return record;
 }
 

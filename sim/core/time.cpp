@@ -1,5 +1,6 @@
 #include "sim/core/time.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "sim/core/check.hpp"
@@ -14,15 +15,23 @@ Duration checked_duration(UInt128 ticks) {
   return {static_cast<std::int64_t>(ticks)};
 }
 
-}  // namespace
-
-Duration duration_for(std::int64_t amount, std::int64_t per_second) {
+UInt128 ticks_for(std::int64_t amount, std::int64_t per_second) {
   check(amount >= 0, "a duration for a negative amount");
   check(per_second > 0, "a duration at a rate that is not positive");
   // Below 2^63 * 2^40: the product and the rounding term fit in 128 bits.
   const UInt128 scaled = static_cast<UInt128>(amount) * static_cast<UInt128>(kPicosecondsPerSecond);
   const UInt128 divisor = static_cast<UInt128>(per_second);
-  return checked_duration((scaled + (divisor - 1)) / divisor);
+  return (scaled + (divisor - 1)) / divisor;
+}
+
+}  // namespace
+
+Duration duration_for(std::int64_t amount, std::int64_t per_second) {
+  return checked_duration(ticks_for(amount, per_second));
+}
+
+Duration saturating_duration_for(std::int64_t amount, std::int64_t per_second) {
+  return {static_cast<std::int64_t>(std::min(ticks_for(amount, per_second), kMaximumTicks))};
 }
 
 Duration duration_from_seconds(double seconds) {

@@ -35,6 +35,17 @@ struct Duration {
   }
 };
 
+// a + b and a * n for lengths that input makes arbitrarily long: the longest Duration where the result passes
+// it. None may be negative.
+[[nodiscard]] constexpr Duration saturating_add(Duration a, Duration b) {
+  std::int64_t sum = 0;
+  return {__builtin_add_overflow(a.ps, b.ps, &sum) ? INT64_MAX : sum};
+}
+[[nodiscard]] constexpr Duration saturating_multiply(Duration a, std::int64_t n) {
+  std::int64_t product = 0;
+  return {__builtin_mul_overflow(a.ps, n, &product) ? INT64_MAX : product};
+}
+
 // An instant of simulated time, counted from the start of the simulation.
 struct Time {
   std::int64_t ps = 0;
@@ -56,6 +67,9 @@ inline constexpr Time kEndOfTime{INT64_MAX};
 // Exact in 128-bit integers, monotone in both arguments; zero only for amount 0.
 // Throws InvariantError if amount < 0, per_second <= 0 or the result passes 2^63 ps.
 [[nodiscard]] Duration duration_for(std::int64_t amount, std::int64_t per_second);
+
+// The same, but the longest Duration where the result passes it.
+[[nodiscard]] Duration saturating_duration_for(std::int64_t amount, std::int64_t per_second);
 
 // Seconds rounded up to the picosecond: the one door from a double cost formula to simulated time.
 // Throws InvariantError if the value is negative, not finite or passes 2^63 ps.

@@ -42,7 +42,7 @@ core::Duration RoutedLoads::shard_time(std::vector<llm::Operator>& operators,
                                        std::span<const std::int64_t> rows) const {
   llm::set_expert_rows(operators, rows);
   core::Duration time;
-  for (const llm::Operator& op : operators) time += pricer_->price(op).time;
+  for (const llm::Operator& op : operators) time = core::saturating_add(time, pricer_->price(op).time);
   return time;
 }
 
@@ -69,7 +69,7 @@ ShardLoad RoutedLoads::draw(std::size_t group, std::int64_t bucket, std::int64_t
   std::vector<llm::Operator> routed = routed_operators(group, tokens);
   std::vector<std::vector<std::int64_t>> slowest_rows;
   std::vector<core::Duration> slowest_time;
-  core::Duration sum;
+  core::Int128 sum = 0;
   std::vector<std::int64_t> counts(static_cast<std::size_t>(moe.experts));
   for (std::int64_t i = 0; i < kDraws; ++i) {
     const std::int64_t layer = first_layer_[group] + i % layers.count;
@@ -95,9 +95,9 @@ ShardLoad RoutedLoads::draw(std::size_t group, std::int64_t bucket, std::int64_t
     }
     slowest_rows.emplace_back(best.begin(), best.end());
     slowest_time.push_back(longest);
-    sum += longest;
+    sum += longest.ps;
   }
-  const std::int64_t mean = sum.ps / kDraws;
+  const auto mean = static_cast<std::int64_t>(sum / kDraws);
   std::size_t nearest = 0;
   for (std::size_t i = 1; i < slowest_time.size(); ++i) {
     if (std::abs(slowest_time[i].ps - mean) < std::abs(slowest_time[nearest].ps - mean)) nearest = i;

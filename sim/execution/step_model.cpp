@@ -39,10 +39,14 @@ std::string_view to_string(Part part) {
 }
 
 StepTime& StepTime::operator+=(const StepTime& other) {
-  total += other.total;
-  for (std::size_t i = 0; i < by_part.size(); ++i) by_part[i] += other.by_part[i];
-  for (std::size_t i = 0; i < by_resource.size(); ++i) by_resource[i] += other.by_resource[i];
-  for (std::size_t i = 0; i < by_label.size(); ++i) by_label[i] += other.by_label[i];
+  // Saturating: hardware may be described so slow that a step has no end, which the caller finds out.
+  total = core::saturating_add(total, other.total);
+  for (std::size_t i = 0; i < by_part.size(); ++i)
+    by_part[i] = core::saturating_add(by_part[i], other.by_part[i]);
+  for (std::size_t i = 0; i < by_resource.size(); ++i)
+    by_resource[i] = core::saturating_add(by_resource[i], other.by_resource[i]);
+  for (std::size_t i = 0; i < by_label.size(); ++i)
+    by_label[i] = core::saturating_add(by_label[i], other.by_label[i]);
   slowest_shard_rows += other.slowest_shard_rows;
   all_shard_rows += other.all_shard_rows;
   return *this;
@@ -52,20 +56,21 @@ namespace {
 
 StepTime operator*(const StepTime& time, std::int64_t n) {
   StepTime product = time;
-  product.total = time.total * n;
-  for (auto& part : product.by_part) part = part * n;
-  for (auto& part : product.by_resource) part = part * n;
-  for (auto& part : product.by_label) part = part * n;
+  product.total = core::saturating_multiply(time.total, n);
+  for (auto& part : product.by_part) part = core::saturating_multiply(part, n);
+  for (auto& part : product.by_resource) part = core::saturating_multiply(part, n);
+  for (auto& part : product.by_label) part = core::saturating_multiply(part, n);
   product.slowest_shard_rows *= n;
   product.all_shard_rows *= n;
   return product;
 }
 
 void add(StepTime& time, const cost::Price& price, Part part) {
-  time.total += price.time;
-  time.by_part[static_cast<std::size_t>(part)] += price.time;
-  time.by_resource[static_cast<std::size_t>(price.binding)] += price.time;
-  time.by_label[static_cast<std::size_t>(price.label)] += price.time;
+  const auto grow = [&](core::Duration& sum) { sum = core::saturating_add(sum, price.time); };
+  grow(time.total);
+  grow(time.by_part[static_cast<std::size_t>(part)]);
+  grow(time.by_resource[static_cast<std::size_t>(price.binding)]);
+  grow(time.by_label[static_cast<std::size_t>(price.label)]);
 }
 
 Part part_of(const llm::Gemm& op) {

@@ -82,6 +82,8 @@ struct LargestTerm {
   core::Bytes bytes;
 };
 
+constexpr std::string_view kMoreMemory = "a GPU with more memory";
+
 LargestTerm largest_term(const Scenario& scenario, const MemoryBudget& budget) {
   const double fraction = scenario.memory.utilization.value_or(scenario.deployment.engine.kv.fraction.value);
   const std::int64_t tokens = effective_limits(scenario).max_num_batched_tokens;
@@ -94,7 +96,7 @@ LargestTerm largest_term(const Scenario& scenario, const MemoryBudget& budget) {
        "a smaller deployment.scheduler.max_num_batched_tokens", budget.exchange_buffers},
       {"communicators", "fewer parallel groups", budget.communicators},
       {"CUDA graphs", "an engine without graphs", budget.graphs},
-      {"the engine's runtime", "a GPU with more memory", budget.runtime}};
+      {"the engine's runtime", std::string(kMoreMemory), budget.runtime}};
   return *std::max_element(std::begin(terms), std::end(terms),
                            [](const LargestTerm& a, const LargestTerm& b) { return a.bytes < b.bytes; });
 }
@@ -153,11 +155,11 @@ std::string memory_remedy(const Scenario& scenario, const std::string& name, con
   }
   const MemoryBudget budget = memory_budget(scenario, name, pool);
   const LargestTerm term = largest_term(scenario, budget);
+  const std::string remedy = term.bytes > budget.weights ? term.remedy : "smaller number formats";
   return fmt::format(
-      "no larger tp, dp_attention or ep makes room: use {} or a GPU with more memory (the largest part "
-      "besides "
-      "the weights is {}, {})",
-      term.bytes > budget.weights ? term.remedy : "smaller number formats", term.words, gib(term.bytes));
+      "no larger tp, dp_attention or ep makes room: use {} (the largest part besides the weights is {}, {})",
+      remedy == kMoreMemory ? remedy : fmt::format("{} or {}", remedy, kMoreMemory), term.words,
+      gib(term.bytes));
 }
 
 std::vector<MemoryBudget> memory_budgets(const Scenario& scenario) {

@@ -155,6 +155,8 @@ std::string_view to_string(RunEnd end) {
       return "stopped at the limit of events";
     case RunEnd::wall_limit:
       return "stopped at the limit of wall time";
+    case RunEnd::time_limit:
+      return "stopped at the limit of simulated time";
     case RunEnd::interrupted:
       return "interrupted";
   }

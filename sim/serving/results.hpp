@@ -110,7 +110,7 @@ struct CheckResult {
   std::string detail;  // both sides
 };
 
-enum class RunEnd : std::uint8_t { complete, until, event_limit, wall_limit, interrupted };
+enum class RunEnd : std::uint8_t { complete, until, event_limit, wall_limit, time_limit, interrupted };
 [[nodiscard]] std::string_view to_string(RunEnd end);
 
 struct Results {

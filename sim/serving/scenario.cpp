@@ -143,10 +143,12 @@ void check_defaults(const Scenario& scenario, config::Problems& problems) {
   const SchedulerSettings& own = scenario.deployment.scheduler;
   if (cost::made_for(defaults, gpu.name, gpu.hbm.usable_capacity.value)) return;
   if (own.max_num_batched_tokens && own.max_num_seqs) return;
-  problems.warning("/deployment/engine",
-                   fmt::format("the scheduler defaults of engine \"{}\" are those of other GPUs than {}",
-                               scenario.deployment.engine.name, gpu.name),
-                   defaults.otherwise ? fmt::format("\"engine\": \"{}\"", *defaults.otherwise) : "");
+  problems.warning(
+      "/deployment/engine",
+      // No suggestion: whether the other profile exists is not known here.
+      fmt::format("the scheduler defaults of engine \"{}\" are those of other GPUs than {}{}",
+                  scenario.deployment.engine.name, gpu.name,
+                  defaults.otherwise ? fmt::format("; it names \"{}\" for those", *defaults.otherwise) : ""));
 }
 
 void check_formats(const Scenario& scenario, config::Problems& problems) {

@@ -11,6 +11,7 @@
 #include "sim/serving/recorder.hpp"
 #include "sim/serving/summary.hpp"
 #include "workloads/source.hpp"
+#include "workloads/time_limit.hpp"
 
 namespace moesim::serving {
 
@@ -26,6 +27,13 @@ enum class Event : std::uint8_t {
   enqueue,   // target: slot of the request on its way
   decide,    // target: group of ranks
 };
+
+// Nothing is simulated beyond: what an event adds to the clock (an answer's way, the next step) fits in the
+// other half of a Time.
+constexpr Time kEndOfRun = workloads::kLatestArrival;
+
+// Requests on their way share the last target once all others are taken.
+constexpr std::uint32_t kSharedSlot = core::kEventTargets - 1;
 
 // One run. The event loop and the state it changes.
 class Server {
@@ -44,13 +52,18 @@ class Server {
 
   Results run() {
     pull();
-    const Time end{options_->until ? options_->until->ps : INT64_MAX};
+    const bool until = options_->until && options_->until->ps <= kEndOfRun.ps;
+    const Time end = until ? Time{options_->until->ps} : kEndOfRun;
     RunEnd how = RunEnd::complete;
     while (true) {
       const core::RunEnd chunk = run_chunk(end);
-      if (chunk == core::RunEnd::no_more_events) break;
-      if (chunk == core::RunEnd::time_reached) {
-        how = RunEnd::until;
+      if (chunk == core::RunEnd::no_more_events || chunk == core::RunEnd::time_reached) {
+        if (chunk == core::RunEnd::time_reached) how = until ? RunEnd::until : RunEnd::time_limit;
+        if (endless_step_) how = until ? RunEnd::until : RunEnd::time_limit;
+        break;
+      }
+      if (sums_full_) {
+        how = RunEnd::time_limit;
         break;
       }
       if (sim_.executed() >= options_->max_events) {
@@ -70,7 +83,7 @@ class Server {
   core::RunEnd run_chunk(Time end) {
     constexpr int kChunk = 4096;
     const auto handler = [this](core::EventKey key) { handle(key); };
-    for (int i = 0; i < kChunk; ++i) {
+    for (int i = 0; i < kChunk && !sums_full_; ++i) {
       if (sim_.pending() == 0) return core::RunEnd::no_more_events;
       if (!sim_.pending_by(end)) return core::RunEnd::time_reached;
       if (!sim_.step(handler)) return core::RunEnd::event_limit;
@@ -93,7 +106,13 @@ class Server {
   void record() { recorder_.advance(sim_.now(), state_); }
 
   void send(const Request& request) {
+    const Time arrives = request.arrival + scenario_->deployment.engine.host.http.value;
     std::uint32_t slot = 0;
+    if (free_slots_.empty() && slots_.size() == kSharedSlot) {
+      crowd_.emplace(std::pair{arrives, sim_.scheduled()}, request);
+      sim_.schedule(arrives, Phase::arrival, Event::enqueue, kSharedSlot);
+      return;
+    }
     if (free_slots_.empty()) {
       slot = static_cast<std::uint32_t>(slots_.size());
       slots_.emplace_back();
@@ -102,8 +121,14 @@ class Server {
       free_slots_.pop_back();
     }
     slots_[slot] = request;
-    sim_.schedule(request.arrival + scenario_->deployment.engine.host.http.value, Phase::arrival,
-                  Event::enqueue, slot);
+    sim_.schedule(arrives, Phase::arrival, Event::enqueue, slot);
+  }
+
+  Request take(std::uint32_t slot) {
+    // Events of the shared slot come in the order of the map's keys.
+    if (slot == kSharedSlot) return std::move(crowd_.extract(crowd_.begin()).mapped());
+    free_slots_.push_back(slot);
+    return std::move(slots_[slot]);
   }
 
   // Takes the next request that needs no completion; one open-loop request is on its way at a time, all
@@ -160,8 +185,7 @@ class Server {
 
   void enqueue(std::uint32_t slot) {
     record();
-    const Request request = std::move(slots_[slot]);
-    free_slots_.push_back(slot);
+    const Request request = take(slot);
     if (open_on_the_way_ && request.id == open_request_) {
       open_on_the_way_ = false;
       pull();
@@ -220,13 +244,18 @@ class Server {
     if (!started) return;
     ++state_.busy_groups;
     ++steps_;
-    step_time_ += group.step_time();
+    const core::Duration length = group.step_time().total;
+    const bool ends = length <= kEndOfRun - sim_.now();
+    sums_full_ = ends && length.ps > INT64_MAX - step_time_.total.ps;
+    endless_step_ |= !ends;
+    // A step that outlasts the run is left out, as its parts may have no sum.
+    if (ends && !sums_full_) step_time_ += group.step_time();
     const std::int64_t tokens = group.step_tokens();
     const std::int64_t decodes = group.step_decode_tokens();
     recorder_.count_step(tokens - decodes, decodes);
     routed_tokens_[routing::drifts(scenario_->routing.popularity) ? epoch : 0] += tokens;
-    sim_.schedule(sim_.now() + group.step_time().total, Phase::completion, Event::step_end,
-                  static_cast<std::uint32_t>(index));
+    if (!ends) return;
+    sim_.schedule(sim_.now() + length, Phase::completion, Event::step_end, static_cast<std::uint32_t>(index));
   }
 
   // The sums over replicas after one of them changed.
@@ -320,6 +349,9 @@ class Server {
   std::vector<Time> step_ended_;  // when the last step of each group ended
   std::vector<Request> slots_;    // requests between client and engine
   std::vector<std::uint32_t> free_slots_;
+  std::map<std::pair<Time, std::uint64_t>, Request> crowd_;  // those beyond, by instant and order of sending
+  bool endless_step_ = false;  // some group is in a step that ends after kEndOfRun
+  bool sums_full_ = false;     // the replicas together worked for longer than a Duration holds
   bool open_on_the_way_ = false;
   std::int64_t open_request_ = -1;
   std::vector<RequestRow> rows_;

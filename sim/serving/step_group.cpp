@@ -61,10 +61,11 @@ bool StepGroup::start_step(std::int64_t epoch, bool back_to_back) {
   const core::Duration hidden = prepared ? gpu_time_ : core::Duration{};
   const core::Duration exposed = std::max(core::Duration{}, host - hidden);
   gpu_time_ = step_time_.total;
-  step_time_.total += exposed;
-  step_time_.by_part[static_cast<std::size_t>(execution::Part::host)] += exposed;
-  step_time_.by_resource[static_cast<std::size_t>(cost::Resource::latency)] += exposed;
-  step_time_.by_label[static_cast<std::size_t>(engine_->host.per_sequence.label)] += exposed;
+  const auto grow = [&](core::Duration& sum) { sum = core::saturating_add(sum, exposed); };
+  grow(step_time_.total);
+  grow(step_time_.by_part[static_cast<std::size_t>(execution::Part::host)]);
+  grow(step_time_.by_resource[static_cast<std::size_t>(cost::Resource::latency)]);
+  grow(step_time_.by_label[static_cast<std::size_t>(engine_->host.per_sequence.label)]);
   busy_ = true;
   return true;
 }

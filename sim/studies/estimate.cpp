@@ -111,7 +111,10 @@ std::string engine_for(const EstimateRequest& request, const hardware::Gpu& gpu,
   const auto engine = config::load_entry<cost::EngineProfile>(usual, catalogue).value;
   const cost::SchedulerDefaults& defaults = engine.scheduler;
   const bool fits = cost::made_for(defaults, gpu.name, gpu.hbm.usable_capacity.value);
-  return fits || !defaults.otherwise ? usual : *defaults.otherwise;
+  if (fits || !defaults.otherwise) return usual;
+  const bool exists =
+      !catalogue.find(config::CatalogueEntry<cost::EngineProfile>::folder, *defaults.otherwise).empty();
+  return exists ? *defaults.otherwise : usual;
 }
 
 Node deployment_node(const EstimateRequest& request, std::string_view published_weights,

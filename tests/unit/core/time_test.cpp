@@ -29,6 +29,17 @@ TEST_CASE("duration_for is exact to the end of its range") {
   REQUIRE_THROWS_AS(duration_for(1, -1), InvariantError);
 }
 
+TEST_CASE("saturating lengths end at the longest one") {
+  constexpr Duration kLongest{INT64_MAX};
+  CHECK(saturating_duration_for(INT64_MAX, 1) == kLongest);
+  CHECK(saturating_duration_for(3, 2) == duration_for(3, 2));
+  CHECK(saturating_add({INT64_MAX - 1}, {1}) == kLongest);
+  CHECK(saturating_add({INT64_MAX - 1}, {2}) == kLongest);
+  CHECK(saturating_add({3}, {4}) == Duration{7});
+  CHECK(saturating_multiply({INT64_MAX / 2}, 3) == kLongest);
+  CHECK(saturating_multiply({3}, 4) == Duration{12});
+}
+
 TEST_CASE("duration_from_seconds rounds the exact value of the double up") {
   REQUIRE(duration_from_seconds(0.0).ps == 0);
   REQUIRE(duration_from_seconds(-0.0).ps == 0);

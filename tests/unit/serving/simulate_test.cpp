@@ -154,7 +154,23 @@ TEST_CASE("the remedy names the setting that is to blame and the largest part") 
   says({tokens}, "max_num_batched_tokens 9000000 needs");
   says({"memory.utilization=0.1", tokens}, ", and max_num_batched_tokens");
   // Neither the engine's settings nor more GPUs make room: the largest part besides the weights is named.
-  says({"deployment.engine.memory.runtime.value=90 GiB"}, "the engine's runtime, 90.0 GiB");
+  const std::string runtime = "deployment.engine.memory.runtime.value=90 GiB";
+  says({runtime}, "the engine's runtime, 90.0 GiB");
+  says({runtime}, "use a GPU with more memory (the");
+}
+
+TEST_CASE("scheduler defaults of other GPUs are a warning that suggests no profile that may not exist") {
+  const auto catalogue = test::source_catalogue();
+  const auto loaded = config::read_document<serving::Scenario>(
+      config::load_text(
+          std::string(test::kSmallScenario), "test.json", catalogue,
+          test::sets({"cluster.node=l40s-pcie-8", "deployment.engine.scheduler.otherwise=gone"})),
+      catalogue);
+  const auto warning = std::find_if(loaded.warnings.begin(), loaded.warnings.end(),
+                                    [](const auto& one) { return one.pointer == "/deployment/engine"; });
+  REQUIRE(warning != loaded.warnings.end());
+  CHECK(warning->message.find("it names \"gone\" for those") != std::string::npos);
+  CHECK(warning->suggestion.empty());
 }
 
 TEST_CASE("the memory of a device is divided without a rest") {
@@ -209,6 +225,46 @@ TEST_CASE("a run that is cut short says so and its laws still hold") {
   stop.keep_going = [](const serving::Progress&) { return false; };
   CHECK(run(scenario(test::kSmallScenario, {"workload.stop.requests=5000"}), stop).end ==
         serving::RunEnd::interrupted);
+}
+
+TEST_CASE("a run that passes the limit of simulated time stops in good order") {
+  const std::string answers = R"(workload.lengths.output={"distribution":"fixed","tokens":2000})";
+  const std::string slow_host = "deployment.engine.host.step_base.value=1 h";
+  const auto long_run = run(scenario(test::kSmallScenario, {slow_host, answers}));
+  CHECK(long_run.end == serving::RunEnd::time_limit);
+  CHECK(long_run.unfinished > 0);
+  CHECK(long_run.clock_end.seconds() > 52.0 * 86400);
+  CHECK(long_run.clock_end.seconds() < 54.0 * 86400);
+  // A step that never ends: the weights at 1 byte a second.
+  const auto endless =
+      run(scenario(test::kSmallScenario, {"cluster.node.gpu.achievable.hbm_fraction.value=1e-12"}));
+  CHECK(endless.end == serving::RunEnd::time_limit);
+  CHECK(endless.served == 0);
+  CHECK(endless.step_time.total.ps == 0);
+  // Eight replicas work for more than 106 days together.
+  const auto wide =
+      run(scenario(test::kSmallScenario,
+                   {slow_host, answers, "deployment.pools.main.replicas=8", "workload.arrival.clients=8"}));
+  CHECK(wide.end == serving::RunEnd::time_limit);
+  CHECK(wide.clock_end.seconds() < 14.0 * 86400);
+}
+
+TEST_CASE("any number of records of a trace may come at one instant") {
+  constexpr std::size_t kRecords = (std::size_t{1} << 20) + 100;
+  std::string rows = "arrived_at,num_prefill_tokens,num_decode_tokens\n";
+  for (std::size_t i = 0; i < kRecords; ++i) rows += "0,1,1\n";
+  const io::testing::TemporaryFolder folder;
+  folder.put("t.csv", rows);
+  serving::RunOptions options;
+  options.scenario_dir = folder.path();
+  options.max_events = kRecords;
+  const auto results = run(
+      scenario(test::kSmallScenario, {"workload={\"trace\":\"t.csv\"}", "deployment.pools.main.replicas=2"}),
+      options);
+  REQUIRE(results.requests.size() == kRecords);
+  // They reach the balancer in the order of the trace.
+  CHECK(std::all_of(results.requests.begin(), results.requests.end(),
+                    [](const auto& row) { return row.replica == row.id % 2; }));
 }
 
 TEST_CASE("a partial run counts the tokens of unfinished requests in rates and cost") {

@@ -151,10 +151,11 @@ TEST_CASE("validate reads the trace of a scenario as run does") {
 
 TEST_CASE("an error of a run has the place in the scenario of what asks for it") {
   EstimateRequest request = small_request();
-  const PreparedRun prepared =
-      prepare_text(estimate_scenario(request, catalogue()), "x", catalogue(),
-                   {{config::Override::Kind::set, "workload.arrival.think_time=100 d",
-                     config::OriginKind::command_line, "--set"}});
+  const PreparedRun prepared = prepare_text(estimate_scenario(request, catalogue()), "x", catalogue(),
+                                            {{config::Override::Kind::set, "workload.arrival.think_time=7 d",
+                                              config::OriginKind::command_line, "--set"},
+                                             {config::Override::Kind::set, "workload.stop.requests=1000",
+                                              config::OriginKind::command_line, "--set"}});
   try {
     static_cast<void>(execute(prepared, catalogue(), {}));
     FAIL("it ran");

@@ -110,7 +110,8 @@ TEST_CASE("errors of Azure traces point at the field") {
   CHECK(row("2023-11-16 18:15:46,7,8,9").code == "wrong_field_count");
   CHECK(row("2023-11-16 18:15:46,\"7,8").code == "cannot_read");
   CHECK(row("2023-11-16 18:15:46,2147483648,1\n2024-11-16 18:15:46,1,1").code ==
-        "out_of_range");  // after 106 days
+        "out_of_range");                                                                  // after 53 days
+  CHECK(row("2023-11-16 18:15:46,1,1\n2024-01-09 18:15:46,1,1").code == "out_of_range");  // 54 days later
 }
 
 TEST_CASE("a Mooncake trace is read with its prefix blocks") {

@@ -105,6 +105,20 @@ TEST_CASE("numbers out of their range are told with their place") {
   CHECK(refused(with_arrival(R"({"process": "poisson", "rate": "0/s"})")).pointer == "/arrival/rate");
   CHECK(refused(with_arrival(R"({"process": "gamma", "rate": "1/s", "cv": -1})")).pointer == "/arrival/cv");
   CHECK(refused(with_arrival(R"({"process": "closed-loop", "clients": 0})")).pointer == "/arrival/clients");
+  CHECK(refused(with_arrival(R"({"process": "closed-loop", "clients": 1048576})")).pointer ==
+        "/arrival/clients");
+  CHECK(
+      refused(with_arrival(R"({"process": "closed-loop", "clients": 1, "think_time": "2000 h"})")).pointer ==
+      "/arrival/think_time");
+  const auto on_off = [](const std::string& rates, const std::string& stays) {
+    return refused(with_arrival(R"({"process": "on-off", )" + rates + ", " + stays + "}"));
+  };
+  const std::string rate = R"("on_rate": "1/s")";
+  CHECK(on_off(rate, R"("on": "1 ps", "off": "1 s")").pointer == "/arrival/on");
+  CHECK(on_off(rate, R"("on": "1 s", "off": "1 ps")").pointer == "/arrival/off");
+  CHECK(on_off(rate, R"("on": "2000 h", "off": "1 s")").pointer == "/arrival/on");
+  // 2 changes for every 1e-4 arrivals.
+  CHECK(on_off(R"("on_rate": "0.1/s")", R"("on": "1 ms", "off": "1 s")").pointer == "/arrival/on");
   const Problem process = refused(with_arrival(R"({"process": "poison", "rate": "1/s"})"));
   CHECK(process.suggestion.find("poisson") != std::string::npos);
   const auto curve = [](const std::string& points) {
