@@ -34,6 +34,19 @@ bool outside(const Bounds& bounds, double value) {
   return below(bounds, value) || (bounds.maximum && value > *bounds.maximum);
 }
 
+// For whole numbers, which a double would round: 2^53 + 1 is above 2^53.
+bool outside(const Bounds& bounds, std::int64_t value) {
+  constexpr double kRange = 9223372036854775808.0;  // 2^63
+  const auto whole = [](double limit) { return static_cast<std::int64_t>(limit); };
+  if (bounds.minimum && *bounds.minimum >= kRange) return true;
+  if (bounds.minimum && *bounds.minimum >= -kRange) {
+    const double least = bounds.exclusive_minimum ? std::floor(*bounds.minimum) : std::ceil(*bounds.minimum);
+    if (bounds.exclusive_minimum ? value <= whole(least) : value < whole(least)) return true;
+  }
+  if (!bounds.maximum || *bounds.maximum >= kRange) return false;
+  return *bounds.maximum < -kRange || value > whole(std::floor(*bounds.maximum));
+}
+
 std::string range_words(const Bounds& bounds, const std::function<std::string(double)>& show) {
   std::string words;
   if (bounds.minimum)
@@ -73,7 +86,7 @@ bool read_integer(const Node& in, Reader& reader, const Bounds& bounds, std::int
     return false;
   }
   const std::int64_t value = whole_real ? static_cast<std::int64_t>(in.real) : in.integer;
-  if (outside(bounds, static_cast<double>(value))) {
+  if (outside(bounds, value)) {
     reader.error("out_of_range", in,
                  fmt::format("{} is out of range: must be {}", value, range_words(bounds, show_number)));
     return false;

@@ -51,7 +51,7 @@ LlmServingSimCall any_call(bool last, bool session) {
   call.input_toks = *tokens();
   call.output_toks = *rc::gen::inRange<std::int64_t>(1, 20);
   if (session && (!last || *rc::gen::arbitrary<bool>())) {
-    call.tool_duration_ns = *rc::gen::inRange<std::int64_t>(0, 9'000'000'000'000'000);
+    call.tool_duration_ns = *rc::gen::inRange<std::int64_t>(0, 4'000'000'000'000'000);
   }
   if (*rc::gen::arbitrary<bool>()) {
     call.output_tok_ids = *rc::gen::container<std::vector<std::int64_t>>(
@@ -67,7 +67,7 @@ TEST_CASE("Azure rows survive writing and reading") {
     static const std::vector<std::string> zones = {"", "Z", "+00:00", "-08:30", "+14:00"};
     const std::int64_t first = *rc::gen::inRange<std::int64_t>(0, 40'000'000'000'000'000);
     std::vector<AzureRow> rows;
-    for (const std::int64_t ticks : sorted_times(80'000'000'000'000)) {
+    for (const std::int64_t ticks : sorted_times(40'000'000'000'000)) {
       AzureRow row;
       row.timestamp.fraction_digits = *rc::gen::inRange(0, 8);
       std::int64_t unit = 1;
@@ -90,7 +90,7 @@ TEST_CASE("Azure rows survive writing and reading") {
 TEST_CASE("Mooncake rows survive writing and reading") {
   CHECK(rc::check([] {
     std::vector<MooncakeRow> rows;
-    for (const std::int64_t ms : sorted_times(9'000'000'000)) {
+    for (const std::int64_t ms : sorted_times(4'500'000'000)) {
       MooncakeRow row;
       row.timestamp_ms = ms;
       row.input_length = *rc::gen::inRange<std::int64_t>(1, 9000);
@@ -108,7 +108,7 @@ TEST_CASE("Mooncake rows survive writing and reading") {
 TEST_CASE("LLMServingSim rows survive writing and reading") {
   CHECK(rc::check([] {
     std::vector<LlmServingSimRow> rows;
-    for (const std::int64_t ns : sorted_times(9'000'000'000'000'000)) {
+    for (const std::int64_t ns : sorted_times(4'500'000'000'000'000)) {
       LlmServingSimRow row;
       row.arrival_time_ns = ns;
       const bool session = *rc::gen::arbitrary<bool>();
@@ -133,7 +133,7 @@ TEST_CASE("LLMServingSim rows survive writing and reading") {
 TEST_CASE("Vidur rows survive writing and reading") {
   CHECK(rc::check([] {
     std::vector<VidurRow> rows;
-    for (const std::int64_t us : sorted_times(9'000'000'000'000)) {
+    for (const std::int64_t us : sorted_times(4'500'000'000'000)) {
       rows.push_back({static_cast<double>(us) * 1e-6, *tokens(), *tokens()});
     }
     std::string text;
