@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
+#include <utility>
 
 #include "sim/core/check.hpp"
 #include "sim/core/math.hpp"
@@ -46,7 +48,7 @@ core::Duration RoutedLoads::shard_time(std::vector<llm::Operator>& operators,
   return time;
 }
 
-// Of the bucket's tokens, not of the step's: the load must not depend on which step asked first.
+// The operators hold as many gathered tokens as are routed: a draw must not depend on which step asked first.
 std::vector<llm::Operator> RoutedLoads::routed_operators(std::size_t group, std::int64_t tokens) {
   llm::RankBatch batch;
   batch.tokens = tokens;
@@ -60,17 +62,31 @@ std::vector<llm::Operator> RoutedLoads::routed_operators(std::size_t group, std:
   return routed;
 }
 
-ShardLoad RoutedLoads::draw(std::size_t group, std::int64_t bucket, std::int64_t epoch) {
+core::Duration RoutedLoads::find_slowest(std::vector<llm::Operator>& operators, RoutedLoad& load) const {
+  core::Duration longest{-1};
+  for (std::int64_t shard = 0; shard < load.shards; ++shard) {
+    const core::Duration time = shard_time(operators, load.rows_of(shard));
+    if (time > longest) {
+      longest = time;
+      load.slowest_shard = shard;
+    }
+  }
+  const auto rows = load.rows_of(load.slowest_shard);
+  load.slowest_rows = std::accumulate(rows.begin(), rows.end(), std::int64_t{0});
+  return longest;
+}
+
+RoutedLoads::Counts RoutedLoads::draw(std::size_t group, std::int64_t bucket, std::int64_t epoch) {
   const llm::LayerGroup& layers = setup_->architecture.layers[group];
   const auto& moe = std::get<llm::MoeFfn>(layers.ffn);
   const std::int64_t tokens = bucket_tokens(bucket);
-  const std::int64_t shards = setup_->layout.ep;
-  const auto per_shard = static_cast<std::size_t>(moe.experts / shards);
   std::vector<llm::Operator> routed = routed_operators(group, tokens);
-  std::vector<std::vector<std::int64_t>> slowest_rows;
+  std::vector<Counts> drawn;
   std::vector<core::Duration> slowest_time;
   core::Int128 sum = 0;
-  std::vector<std::int64_t> counts(static_cast<std::size_t>(moe.experts));
+  RoutedLoad load;
+  load.shards = setup_->layout.ep;
+  load.rows_by_expert.resize(static_cast<std::size_t>(moe.experts));
   for (std::int64_t i = 0; i < kDraws; ++i) {
     const std::int64_t layer = first_layer_[group] + i % layers.count;
     auto& probabilities = probabilities_[{layer, epoch}];
@@ -81,43 +97,34 @@ ShardLoad RoutedLoads::draw(std::size_t group, std::int64_t bucket, std::int64_t
     const auto id = (static_cast<std::uint64_t>(epoch) << 32) | (static_cast<std::uint64_t>(group) << 20) |
                     (static_cast<std::uint64_t>(bucket) << 8) | static_cast<std::uint64_t>(i);
     routing::draw_expert_counts(setup_->popularity, setup_->seed, id, tokens, moe.top_k, probabilities,
-                                counts);
-    std::span<const std::int64_t> best;
-    core::Duration longest{-1};
-    for (std::int64_t shard = 0; shard < shards; ++shard) {
-      const auto rows = std::span<const std::int64_t>(counts).subspan(
-          static_cast<std::size_t>(shard) * per_shard, per_shard);
-      const core::Duration time = shard_time(routed, rows);
-      if (time > longest) {
-        longest = time;
-        best = rows;
-      }
-    }
-    slowest_rows.emplace_back(best.begin(), best.end());
-    slowest_time.push_back(longest);
-    sum += longest.ps;
+                                load.rows_by_expert);
+    slowest_time.push_back(find_slowest(routed, load));
+    drawn.push_back(load.rows_by_expert);
+    sum += slowest_time.back().ps;
   }
   const auto mean = static_cast<std::int64_t>(sum / kDraws);
   std::size_t nearest = 0;
   for (std::size_t i = 1; i < slowest_time.size(); ++i) {
     if (std::abs(slowest_time[i].ps - mean) < std::abs(slowest_time[nearest].ps - mean)) nearest = i;
   }
-  return {std::move(slowest_rows[nearest]), 0};
+  return std::move(drawn[nearest]);
 }
 
-ShardLoad RoutedLoads::slowest(std::size_t group, std::int64_t tokens, std::int64_t epoch) {
+RoutedLoad RoutedLoads::load(std::size_t group, std::int64_t tokens, std::int64_t epoch) {
   const std::int64_t bucket = token_bucket(tokens);
-  ShardLoad load;
+  RoutedLoad load;
+  load.shards = setup_->layout.ep;
   if (memo_) {
     const Key key{group, bucket, epoch};
-    auto found = loads_.find(key);
-    if (found == loads_.end()) found = loads_.emplace(key, draw(group, bucket, epoch)).first;
-    load = found->second;
+    auto found = counts_.find(key);
+    if (found == counts_.end()) found = counts_.emplace(key, draw(group, bucket, epoch)).first;
+    load.rows_by_expert = found->second;
   } else {
-    load = draw(group, bucket, epoch);
+    load.rows_by_expert = draw(group, bucket, epoch);
   }
   scale_rows(load.rows_by_expert, tokens, bucket_tokens(bucket));
-  for (const std::int64_t rows : load.rows_by_expert) load.rows += rows;
+  std::vector<llm::Operator> routed = routed_operators(group, tokens);
+  find_slowest(routed, load);
   return load;
 }
 

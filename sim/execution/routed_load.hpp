@@ -1,10 +1,10 @@
-// The load of the slowest expert shard: drawn, not assumed.
+// The load of the expert shards: drawn, not assumed.
 //
 // The load is a pure function of (seed, MoE layer class, bucket of tokens, epoch). The buckets are powers of
 // 2^(1/4). For each, 256 routings are drawn, spread over the layers of the class (each layer has its own
 // popularity). In each draw the slowest shard is found by its priced time, not by its rows; the draw whose
-// slowest shard is nearest to the mean over the draws stands for the class, scaled from the bucket's tokens
-// to the step's.
+// slowest shard is nearest to the mean over the draws stands for the class. All its counts are scaled from
+// the bucket's tokens to the step's; then its slowest shard is found anew.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@
 #include "models/cost/price.hpp"
 #include "models/llm/lowering.hpp"
 #include "models/llm/operator.hpp"
-#include "sim/execution/step_model.hpp"
+#include "sim/execution/replica_setup.hpp"
 
 namespace moesim::execution {
 
@@ -24,8 +24,23 @@ namespace moesim::execution {
 [[nodiscard]] std::int64_t token_bucket(std::int64_t tokens);
 [[nodiscard]] std::int64_t bucket_tokens(std::int64_t bucket);
 
-// Counts scaled by tokens / from, rounded so that the sum is the scaled sum rounded up; none passes `tokens`.
+// Counts of at most `from` each scaled by tokens / from, rounded so that the sum is the scaled sum rounded
+// up; none passes `tokens`.
 void scale_rows(std::span<std::int64_t> rows, std::int64_t tokens, std::int64_t from);
+
+// Rows of every expert of a layer when its tokens are routed: tokens x top_k together.
+struct RoutedLoad {
+  std::vector<std::int64_t> rows_by_expert;
+  std::int64_t shards = 1;
+  std::int64_t slowest_shard = 0;  // by priced time, the first of equals
+  std::int64_t slowest_rows = 0;   // rows of that shard
+
+  [[nodiscard]] std::span<const std::int64_t> rows_of(std::int64_t shard) const {
+    const std::size_t experts = rows_by_expert.size() / static_cast<std::size_t>(shards);
+    return std::span<const std::int64_t>(rows_by_expert)
+        .subspan(static_cast<std::size_t>(shard) * experts, experts);
+  }
+};
 
 class RoutedLoads {
  public:
@@ -33,23 +48,26 @@ class RoutedLoads {
 
   RoutedLoads(const ReplicaSetup& setup, const cost::DevicePricer& pricer, bool memo);
 
-  // The slowest shard of layer group `group` when `tokens` tokens of all ranks are routed.
-  [[nodiscard]] ShardLoad slowest(std::size_t group, std::int64_t tokens, std::int64_t epoch);
+  // The load of layer group `group` when `tokens` tokens of all ranks are routed.
+  [[nodiscard]] RoutedLoad load(std::size_t group, std::int64_t tokens, std::int64_t epoch);
 
  private:
   using Key = std::tuple<std::size_t, std::int64_t, std::int64_t>;  // group, bucket, epoch
+  using Counts = std::vector<std::int64_t>;                         // by expert
 
-  [[nodiscard]] ShardLoad draw(std::size_t group, std::int64_t bucket, std::int64_t epoch);
+  [[nodiscard]] Counts draw(std::size_t group, std::int64_t bucket, std::int64_t epoch);
   // The operators of one layer that work on routed rows, when `tokens` tokens of all ranks are routed.
   [[nodiscard]] std::vector<llm::Operator> routed_operators(std::size_t group, std::int64_t tokens);
   [[nodiscard]] core::Duration shard_time(std::vector<llm::Operator>& operators,
                                           std::span<const std::int64_t> rows) const;
+  // Finds the slowest shard and returns its time.
+  core::Duration find_slowest(std::vector<llm::Operator>& operators, RoutedLoad& load) const;
 
   const ReplicaSetup* setup_;
   const cost::DevicePricer* pricer_;
   bool memo_;
   std::vector<std::int64_t> first_layer_;  // global index of each group's first layer
-  std::map<Key, ShardLoad> loads_;
+  std::map<Key, Counts> counts_;
   std::map<std::tuple<std::int64_t, std::int64_t>, std::vector<double>> probabilities_;  // by layer, epoch
   llm::StepOperators lowered_;
 };

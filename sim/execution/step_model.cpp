@@ -1,123 +1,14 @@
 #include "sim/execution/step_model.hpp"
 
 #include <algorithm>
-#include <type_traits>
 #include <unordered_map>
 #include <utility>
-#include <variant>
 
 #include "models/llm/lowering.hpp"
 #include "sim/core/check.hpp"
-#include "sim/execution/routed_load.hpp"
+#include "sim/execution/replica_pricer.hpp"
 
 namespace moesim::execution {
-
-std::string_view to_string(Part part) {
-  switch (part) {
-    case Part::attention:
-      return "attention";
-    case Part::dense_ffn:
-      return "dense FFN";
-    case Part::routed_experts:
-      return "routed experts";
-    case Part::shared_experts:
-      return "shared experts";
-    case Part::router:
-      return "router";
-    case Part::dispatch_combine:
-      return "dispatch and combine";
-    case Part::all_reduce:
-      return "all-reduce";
-    case Part::norms:
-      return "norms";
-    case Part::embedding_head:
-      return "embedding and head";
-    case Part::host:
-      return "host";
-  }
-  return "?";
-}
-
-StepTime& StepTime::operator+=(const StepTime& other) {
-  // Saturating: hardware may be described so slow that a step has no end, which the caller finds out.
-  total = core::saturating_add(total, other.total);
-  for (std::size_t i = 0; i < by_part.size(); ++i)
-    by_part[i] = core::saturating_add(by_part[i], other.by_part[i]);
-  for (std::size_t i = 0; i < by_resource.size(); ++i)
-    by_resource[i] = core::saturating_add(by_resource[i], other.by_resource[i]);
-  for (std::size_t i = 0; i < by_label.size(); ++i)
-    by_label[i] = core::saturating_add(by_label[i], other.by_label[i]);
-  slowest_shard_rows += other.slowest_shard_rows;
-  all_shard_rows += other.all_shard_rows;
-  return *this;
-}
-
-namespace {
-
-StepTime operator*(const StepTime& time, std::int64_t n) {
-  StepTime product = time;
-  product.total = core::saturating_multiply(time.total, n);
-  for (auto& part : product.by_part) part = core::saturating_multiply(part, n);
-  for (auto& part : product.by_resource) part = core::saturating_multiply(part, n);
-  for (auto& part : product.by_label) part = core::saturating_multiply(part, n);
-  product.slowest_shard_rows *= n;
-  product.all_shard_rows *= n;
-  return product;
-}
-
-void add(StepTime& time, const cost::Price& price, Part part) {
-  const auto grow = [&](core::Duration& sum) { sum = core::saturating_add(sum, price.time); };
-  grow(time.total);
-  grow(time.by_part[static_cast<std::size_t>(part)]);
-  grow(time.by_resource[static_cast<std::size_t>(price.binding)]);
-  grow(time.by_label[static_cast<std::size_t>(price.label)]);
-}
-
-Part part_of(const llm::Gemm& op) {
-  switch (op.role) {
-    case llm::GemmRole::gate_up:
-    case llm::GemmRole::down:
-      return Part::dense_ffn;
-    case llm::GemmRole::shared_gate_up:
-    case llm::GemmRole::shared_down:
-      return Part::shared_experts;
-    case llm::GemmRole::expert_gate_up:
-    case llm::GemmRole::expert_down:
-      return Part::routed_experts;
-    case llm::GemmRole::head:
-      return Part::embedding_head;
-    default:
-      return Part::attention;
-  }
-}
-
-Part part_of(const llm::Operator& op) {
-  return std::visit(
-      [](const auto& one) {
-        using Op = std::remove_cvref_t<decltype(one)>;
-        if constexpr (std::is_same_v<Op, llm::Gemm>) {
-          return part_of(one);
-        } else if constexpr (std::is_same_v<Op, llm::GroupedGemm> ||
-                             std::is_same_v<Op, llm::RoutedElementwise>) {
-          return Part::routed_experts;
-        } else if constexpr (std::is_same_v<Op, llm::Attention>) {
-          return Part::attention;
-        } else if constexpr (std::is_same_v<Op, llm::Elementwise>) {
-          return Part::norms;
-        } else if constexpr (std::is_same_v<Op, llm::Router> || std::is_same_v<Op, llm::TopK>) {
-          return Part::router;
-        } else if constexpr (std::is_same_v<Op, llm::Embedding> || std::is_same_v<Op, llm::Sampling>) {
-          return Part::embedding_head;
-        } else if constexpr (std::is_same_v<Op, llm::Dispatch> || std::is_same_v<Op, llm::Combine>) {
-          return Part::dispatch_combine;
-        } else {
-          return Part::all_reduce;
-        }
-      },
-      op);
-}
-
-}  // namespace
 
 struct StepModel::State {
   // Work of one rank in one layer, cut at the two points where all data-parallel ranks meet. Without such
@@ -190,50 +81,17 @@ struct StepModel::State {
   };
 
   State(ReplicaSetup replica, StepOptions how)
-      : setup(std::move(replica)),
-        options(how),
-        rule(llm::batch_rule(setup.architecture, setup.block_tokens)),
-        pricer(setup.gpu),
-        tensor(setup.tensor_group, setup.engine, setup.link_labels),
-        data(setup.data_group, setup.engine, setup.link_labels),
-        expert(setup.expert_group, setup.engine, setup.link_labels),
-        routed(setup, pricer, how.memo),
+      : options(how),
+        pricer(std::move(replica), how.memo),
+        setup(pricer.setup()),
         ranks(how.memo),
         groups(how.memo) {}
-
-  // True for the operators at which all data-parallel ranks wait for each other.
-  [[nodiscard]] bool is_meeting(const llm::Operator& op) const {
-    if (std::holds_alternative<llm::Dispatch>(op) || std::holds_alternative<llm::Combine>(op)) return true;
-    const auto* gather = std::get_if<llm::AllGather>(&op);
-    const auto* scatter = std::get_if<llm::ReduceScatter>(&op);
-    return (gather != nullptr && gather->group == llm::Group::data) ||
-           (scatter != nullptr && scatter->group == llm::Group::data);
-  }
-
-  [[nodiscard]] static bool is_routed(const llm::Operator& op) {
-    return std::holds_alternative<llm::GroupedGemm>(op) || std::holds_alternative<llm::RoutedElementwise>(op);
-  }
-
-  [[nodiscard]] const cost::CollectivePricer& group(llm::Group which) const {
-    return which == llm::Group::tensor ? tensor : which == llm::Group::data ? data : expert;
-  }
-
-  [[nodiscard]] cost::Price price(const llm::Operator& op) const {
-    if (const auto* reduce = std::get_if<llm::AllReduce>(&op))
-      return group(reduce->group).all_reduce(reduce->bytes);
-    if (const auto* gather = std::get_if<llm::AllGather>(&op))
-      return group(gather->group).all_gather(gather->bytes);
-    if (const auto* scatter = std::get_if<llm::ReduceScatter>(&op)) {
-      return group(scatter->group).reduce_scatter(scatter->bytes);
-    }
-    return pricer.price(op);
-  }
 
   [[nodiscard]] StepTime sum(std::span<const llm::Operator> operators) const {
     StepTime time;
     for (const llm::Operator& op : operators) {
       // Logits, sampling and the norm before them belong to the head; so does the embedding's collective.
-      add(time, price(op), Part::embedding_head);
+      add(time, pricer.price(op), Part::embedding_head);
     }
     return time;
   }
@@ -245,7 +103,7 @@ struct StepModel::State {
       if (is_meeting(op)) {
         into = into == &time.before ? &time.between : &time.after;
       } else if (!is_routed(op)) {
-        add(*into, price(op), part_of(op));
+        add(*into, pricer.price(op), part_of(op));
       }
     }
     return time;
@@ -266,32 +124,21 @@ struct StepModel::State {
     llm::LayerOperators& layer = scratch.layers[key.group];
     GroupTime time;
     if (!std::any_of(layer.operators.begin(), layer.operators.end(), is_routed)) return time;
-    const ShardLoad load = routed.slowest(key.group, key.tokens, key.epoch);
-    llm::set_expert_rows(layer.operators, load.rows_by_expert);
+    const RoutedLoad load = pricer.routed_load(key.group, key.tokens, key.epoch);
+    llm::set_expert_rows(layer.operators, load.rows_of(load.slowest_shard));
     const auto& moe = std::get<llm::MoeFfn>(setup.architecture.layers[key.group].ffn);
-    time.experts.slowest_shard_rows = load.rows * setup.layout.ep;
+    time.experts.slowest_shard_rows = load.slowest_rows * setup.layout.ep;
     time.experts.all_shard_rows = key.tokens * moe.top_k;
     StepTime* meeting = &time.first_meeting;
     for (const llm::Operator& op : layer.operators) {
       if (is_routed(op)) {
         add(time.experts, pricer.price(op), part_of(op));
       } else if (is_meeting(op)) {
-        add(*meeting, meeting_price(op, key, load), part_of(op));
+        add(*meeting, pricer.meeting_price(op, key.tokens, load), part_of(op));
         meeting = &time.second_meeting;
       }
     }
     return time;
-  }
-
-  [[nodiscard]] cost::Price meeting_price(const llm::Operator& op, const GroupKey& key,
-                                          const ShardLoad& load) const {
-    const auto exchange = [&](const auto& one, bool combine) {
-      const cost::ExchangeLoad rows{key.tokens, one.tokens, one.tokens * one.top_k, load.rows};
-      return expert.exchange(rows, one.bytes_per_row, combine);
-    };
-    if (const auto* dispatch = std::get_if<llm::Dispatch>(&op)) return exchange(*dispatch, false);
-    if (const auto* combine = std::get_if<llm::Combine>(&op)) return exchange(*combine, true);
-    return price(op);
   }
 
   // The longest of the ranks' segments; the first of equals.
@@ -302,12 +149,9 @@ struct StepModel::State {
     time += *longest;
   }
 
-  ReplicaSetup setup;
   StepOptions options;
-  llm::BatchRule rule;
-  cost::DevicePricer pricer;
-  cost::CollectivePricer tensor, data, expert;
-  RoutedLoads routed;
+  ReplicaPricer pricer;
+  const ReplicaSetup& setup;
   Memo<RankKey, RankTime, RankKeyHash> ranks;
   Memo<GroupKey, GroupTime, GroupKeyHash> groups;
   llm::StepOperators scratch;
@@ -321,7 +165,7 @@ StepModel::~StepModel() = default;
 StepModel::StepModel(StepModel&&) noexcept = default;
 StepModel& StepModel::operator=(StepModel&&) noexcept = default;
 
-const llm::BatchRule& StepModel::batch_rule() const { return state_->rule; }
+const llm::BatchRule& StepModel::batch_rule() const { return state_->pricer.batch_rule(); }
 
 StepTime StepModel::price(std::span<const llm::RankBatch> ranks, std::int64_t epoch) {
   State& s = *state_;

@@ -11,7 +11,7 @@
 
 #include "sim/core/time.hpp"
 #include "sim/core/units.hpp"
-#include "sim/execution/step_model.hpp"
+#include "sim/execution/step_time.hpp"
 
 namespace moesim::serving {
 

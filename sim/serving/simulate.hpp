@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "sim/execution/replica_setup.hpp"
 #include "sim/serving/results.hpp"
 #include "sim/serving/scenario.hpp"
 

@@ -1,0 +1,104 @@
+#include "sim/execution/replica_pricer.hpp"
+
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+namespace moesim::execution {
+
+namespace {
+
+Part part_of_gemm(const llm::Gemm& op) {
+  switch (op.role) {
+    case llm::GemmRole::gate_up:
+    case llm::GemmRole::down:
+      return Part::dense_ffn;
+    case llm::GemmRole::shared_gate_up:
+    case llm::GemmRole::shared_down:
+      return Part::shared_experts;
+    case llm::GemmRole::expert_gate_up:
+    case llm::GemmRole::expert_down:
+      return Part::routed_experts;
+    case llm::GemmRole::head:
+      return Part::embedding_head;
+    default:
+      return Part::attention;
+  }
+}
+
+}  // namespace
+
+Part part_of(const llm::Operator& op) {
+  return std::visit(
+      [](const auto& one) {
+        using Op = std::remove_cvref_t<decltype(one)>;
+        if constexpr (std::is_same_v<Op, llm::Gemm>) {
+          return part_of_gemm(one);
+        } else if constexpr (std::is_same_v<Op, llm::GroupedGemm> ||
+                             std::is_same_v<Op, llm::RoutedElementwise>) {
+          return Part::routed_experts;
+        } else if constexpr (std::is_same_v<Op, llm::Attention>) {
+          return Part::attention;
+        } else if constexpr (std::is_same_v<Op, llm::Elementwise>) {
+          return Part::norms;
+        } else if constexpr (std::is_same_v<Op, llm::Router> || std::is_same_v<Op, llm::TopK>) {
+          return Part::router;
+        } else if constexpr (std::is_same_v<Op, llm::Embedding> || std::is_same_v<Op, llm::Sampling>) {
+          return Part::embedding_head;
+        } else if constexpr (std::is_same_v<Op, llm::Dispatch> || std::is_same_v<Op, llm::Combine>) {
+          return Part::dispatch_combine;
+        } else {
+          return Part::all_reduce;
+        }
+      },
+      op);
+}
+
+bool is_meeting(const llm::Operator& op) {
+  if (std::holds_alternative<llm::Dispatch>(op) || std::holds_alternative<llm::Combine>(op)) return true;
+  const auto* gather = std::get_if<llm::AllGather>(&op);
+  const auto* scatter = std::get_if<llm::ReduceScatter>(&op);
+  return (gather != nullptr && gather->group == llm::Group::data) ||
+         (scatter != nullptr && scatter->group == llm::Group::data);
+}
+
+bool is_routed(const llm::Operator& op) {
+  return std::holds_alternative<llm::GroupedGemm>(op) || std::holds_alternative<llm::RoutedElementwise>(op);
+}
+
+ReplicaPricer::ReplicaPricer(ReplicaSetup setup, bool memo)
+    : setup_(std::move(setup)),
+      rule_(llm::batch_rule(setup_.architecture, setup_.block_tokens)),
+      device_(setup_.gpu),
+      tensor_(setup_.tensor_group, setup_.engine, setup_.link_labels),
+      data_(setup_.data_group, setup_.engine, setup_.link_labels),
+      expert_(setup_.expert_group, setup_.engine, setup_.link_labels),
+      routed_(setup_, device_, memo) {}
+
+const cost::CollectivePricer& ReplicaPricer::group(llm::Group which) const {
+  return which == llm::Group::tensor ? tensor_ : which == llm::Group::data ? data_ : expert_;
+}
+
+cost::Price ReplicaPricer::price(const llm::Operator& op) const {
+  if (const auto* reduce = std::get_if<llm::AllReduce>(&op))
+    return group(reduce->group).all_reduce(reduce->bytes);
+  if (const auto* gather = std::get_if<llm::AllGather>(&op))
+    return group(gather->group).all_gather(gather->bytes);
+  if (const auto* scatter = std::get_if<llm::ReduceScatter>(&op)) {
+    return group(scatter->group).reduce_scatter(scatter->bytes);
+  }
+  return device_.price(op);
+}
+
+cost::Price ReplicaPricer::meeting_price(const llm::Operator& op, std::int64_t tokens,
+                                         const RoutedLoad& load) const {
+  const auto exchange = [&](const auto& one, bool combine) {
+    const cost::ExchangeLoad rows{tokens, one.tokens, one.tokens * one.top_k, load.slowest_rows};
+    return expert_.exchange(rows, one.bytes_per_row, combine);
+  };
+  if (const auto* dispatch = std::get_if<llm::Dispatch>(&op)) return exchange(*dispatch, false);
+  if (const auto* combine = std::get_if<llm::Combine>(&op)) return exchange(*combine, true);
+  return price(op);
+}
+
+}  // namespace moesim::execution
