@@ -43,6 +43,16 @@ std::uint32_t FlowNetwork::add_class(std::span<const ResourceUse> uses, double b
   return id;
 }
 
+void FlowNetwork::redefine_class(std::uint32_t flow_class, std::span<const ResourceUse> uses, double bound,
+                                 double weight) {
+  check(flow_class < classes_.size(), "a class of flows that does not exist");
+  Class& one = classes_[flow_class];
+  check(one.heap.empty(), "a class that has flows is redefined");
+  network_.set_flows(flow_class, 0);  // its last flow may have gone since rates were solved
+  network_.redefine_class(flow_class, uses, bound, weight);
+  one.rate = 0;
+}
+
 void FlowNetwork::set_capacity(Time now, std::uint32_t resource, double capacity) {
   move_clock(now);
   network_.set_capacity(resource, capacity);
@@ -158,7 +168,25 @@ void FlowNetwork::settle() {
     classes_[id].touched = false;
     predict(id);
   }
+  if (verify_every_ > 0 && ++unverified_ >= verify_every_) verify();
   touched_.clear();
+}
+
+void FlowNetwork::verify_every(std::uint32_t n) {
+  verify_every_ = n;
+  unverified_ = 0;
+}
+
+// Also that a class whose flows changed goes on at the rate that was solved.
+void FlowNetwork::verify() {
+  unverified_ = 0;
+  network_.verify(touched_);
+  for (const std::uint32_t id : touched_) {
+    const Class& one = classes_[id];
+    check(one.heap.empty() || one.rate == fixed_rate(network_.rate(id)),
+          "flows go on at another rate than the one solved");
+  }
+  ++verified_;
 }
 
 void FlowNetwork::rerate(std::uint32_t flow_class) {

@@ -34,6 +34,10 @@ class FlowNetwork {
   std::uint32_t add_class(std::span<const ResourceUse> uses,
                           double bound = std::numeric_limits<double>::infinity(), double weight = 1.0);
 
+  // See MaxMinNetwork. The class must have no flows.
+  void redefine_class(std::uint32_t flow_class, std::span<const ResourceUse> uses,
+                      double bound = std::numeric_limits<double>::infinity(), double weight = 1.0);
+
   // Changes what a resource can do from `now` on. Throws InvariantError if `now` is before the last change or
   // after next_completion().
   void set_capacity(Time now, std::uint32_t resource, double capacity);
@@ -57,8 +61,19 @@ class FlowNetwork {
   [[nodiscard]] Int128 served() const { return served_; }
   // The rates, for reading: up to date after next_completion().
   [[nodiscard]] const MaxMinNetwork& rates() const { return network_; }
+  // The classes whose rate changed when rates were solved last, each once, in no order that means anything:
+  // those of an instant's changes, after next_completion(). Valid until the next change.
+  [[nodiscard]] std::span<const std::uint32_t> rerated() const { return network_.changed(); }
+
+  // Checks the certificate of the part that was solved (MaxMinNetwork::verify) at every n-th solution from
+  // now on, never if n is 0, as at first. A failure throws InvariantError from the call that solved.
+  void verify_every(std::uint32_t n);
+  // How many solutions were checked.
+  [[nodiscard]] std::uint64_t verified() const { return verified_; }
 
  private:
+  friend struct FlowNetworkTestAccess;  // breaks a network, to see that verification tells
+
   struct Class {
     Int128 progress = 0;  // virtual time at `since`
     Int128 rate = 0;      // fixed point units per second
@@ -74,6 +89,7 @@ class FlowNetwork {
 
   void move_clock(Time now);
   void settle();
+  void verify();
   void touch(std::uint32_t flow_class);
   void rerate(std::uint32_t flow_class);
   void predict(std::uint32_t flow_class);
@@ -97,6 +113,9 @@ class FlowNetwork {
   std::vector<char> block_stale_;
   std::vector<std::uint32_t> ended_;
   Int128 served_ = 0;
+  std::uint32_t verify_every_ = 0;
+  std::uint32_t unverified_ = 0;  // solutions since the last that was checked
+  std::uint64_t verified_ = 0;
 };
 
 }  // namespace moesim::core

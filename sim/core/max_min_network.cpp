@@ -43,7 +43,7 @@ void MaxMinNetwork::mark(std::uint32_t resource) {
   part_serves_ = part_serves_ && resources_[resource].part == part_number_;
 }
 
-std::uint32_t MaxMinNetwork::add_class(std::span<const ResourceUse> uses, double bound, double weight) {
+void MaxMinNetwork::check_class(std::span<const ResourceUse> uses, double bound, double weight) const {
   check(std::isfinite(weight) && weight > 0.0, "the weight of a flow must be finite and positive");
   check(bound >= 0.0, "the bound of a flow must not be negative");
   bool limited = std::isfinite(bound);
@@ -54,20 +54,89 @@ std::uint32_t MaxMinNetwork::add_class(std::span<const ResourceUse> uses, double
     limited = limited || use.coefficient > 0.0;
   }
   check(limited, "nothing limits the rate of a flow");
+}
+
+std::uint32_t MaxMinNetwork::add_class(std::span<const ResourceUse> uses, double bound, double weight) {
+  check_class(uses, bound, weight);
   const auto id = static_cast<std::uint32_t>(classes_.size());
-  for (const ResourceUse& use : uses) {
-    if (use.coefficient == 0.0) continue;
-    uses_.push_back(use);
-    resources_[use.resource].users.push_back({id, use.coefficient});
-  }
-  first_use_.push_back(uses_.size());
+  classes_.emplace_back();
+  places_.push_back({uses_.size(), 0, 0});
   growth_.push_back(0.0);
   stopped_in_.push_back(0);
-  part_serves_ = false;  // its bound is not among those of the part
-  Class& added = classes_.emplace_back();
-  added.bound = bound;
-  added.weight = weight;
+  define(id, uses, bound, weight);
   return id;
+}
+
+void MaxMinNetwork::redefine_class(std::uint32_t flow_class, std::span<const ResourceUse> uses, double bound,
+                                   double weight) {
+  check(flow_class < classes_.size(), "a class of flows that does not exist");
+  check(classes_[flow_class].flows == 0, "a class that has flows is redefined");
+  check_class(uses, bound, weight);
+  forget_uses(flow_class);
+  define(flow_class, uses, bound, weight);
+}
+
+// Takes a class without flows out of everything that knows it.
+void MaxMinNetwork::forget_uses(std::uint32_t flow_class) {
+  if (part_serves_) {
+    const auto at = std::lower_bound(bounded_.begin(), bounded_.end(), flow_class,
+                                     [this](std::uint32_t a, std::uint32_t b) { return bound_before(a, b); });
+    if (at != bounded_.end() && *at == flow_class) bounded_.erase(at);
+  }
+  for (const ResourceUse& use : uses_of(flow_class)) {
+    std::vector<User>& users = resources_[use.resource].users;
+    const auto first =
+        std::lower_bound(users.begin(), users.end(), flow_class,
+                         [](const User& user, std::uint32_t id) { return user.flow_class < id; });
+    auto last = first;
+    while (last != users.end() && last->flow_class == flow_class) ++last;
+    users.erase(first, last);
+  }
+  places_[flow_class].count = 0;
+}
+
+// Gives a class that uses nothing its uses, each behind those of classes before it. A class that outgrows its
+// place gets one of twice the room at the end of uses_, so that what it leaves behind stays below what it
+// has.
+void MaxMinNetwork::define(std::uint32_t flow_class, std::span<const ResourceUse> uses, double bound,
+                           double weight) {
+  Place& place = places_[flow_class];
+  if (uses.size() > place.room) {
+    place.first = uses_.size();
+    place.room = static_cast<std::uint32_t>(std::max(uses.size(), std::size_t{2} * place.room));
+    uses_.resize(place.first + place.room);
+  }
+  for (const ResourceUse& use : uses) {
+    if (use.coefficient == 0.0) continue;
+    uses_[place.first + place.count++] = use;
+    std::vector<User>& users = resources_[use.resource].users;
+    const auto at = std::upper_bound(users.begin(), users.end(), flow_class,
+                                     [](std::uint32_t id, const User& user) { return id < user.flow_class; });
+    users.insert(at, {flow_class, use.coefficient});
+  }
+  Class& one = classes_[flow_class];
+  one = {};
+  one.bound = bound;
+  one.weight = weight;
+  if (part_serves_ && bound < kInfinity && in_part(flow_class)) {
+    const auto at = std::lower_bound(bounded_.begin(), bounded_.end(), flow_class,
+                                     [this](std::uint32_t a, std::uint32_t b) { return bound_before(a, b); });
+    bounded_.insert(at, flow_class);
+  }
+}
+
+bool MaxMinNetwork::in_part(std::uint32_t flow_class) const {
+  const std::span<const ResourceUse> uses = uses_of(flow_class);
+  return std::any_of(uses.begin(), uses.end(), [this](const ResourceUse& use) {
+    return resources_[use.resource].part == part_number_;
+  });
+}
+
+// Whether class a reaches its bound at a lower level than class b, ties by index.
+bool MaxMinNetwork::bound_before(std::uint32_t a, std::uint32_t b) const {
+  const double level_a = classes_[a].bound / classes_[a].weight;
+  const double level_b = classes_[b].bound / classes_[b].weight;
+  return level_a != level_b ? level_a < level_b : a < b;
 }
 
 void MaxMinNetwork::set_flows(std::uint32_t flow_class, std::int64_t flows) {
@@ -85,7 +154,7 @@ const std::vector<std::uint32_t>& MaxMinNetwork::solve() {
   changed_.clear();
   for (const std::uint32_t id : dirty_classes_) {
     Class& one = classes_[id];
-    if (one.flows > 0 && one.rate != one.bound) {
+    if (one.flows > 0 && uses_of(id).empty() && one.rate != one.bound) {
       one.rate = one.bound;
       changed_.push_back(id);
     }
@@ -132,11 +201,8 @@ void MaxMinNetwork::sort_bounds() {
       if (classes_[user.flow_class].bound < kInfinity) bounded_.push_back(user.flow_class);
     }
   }
-  std::sort(bounded_.begin(), bounded_.end(), [this](std::uint32_t a, std::uint32_t b) {
-    const double level_a = classes_[a].bound / classes_[a].weight;
-    const double level_b = classes_[b].bound / classes_[b].weight;
-    return level_a != level_b ? level_a < level_b : a < b;
-  });
+  std::sort(bounded_.begin(), bounded_.end(),
+            [this](std::uint32_t a, std::uint32_t b) { return bound_before(a, b); });
   bounded_.erase(std::unique(bounded_.begin(), bounded_.end()), bounded_.end());
 }
 
@@ -294,19 +360,14 @@ void MaxMinNetwork::fill() {
   }
 }
 
-bool MaxMinNetwork::is_fair(double tolerance) const {
-  std::vector<double> capacities;
-  for (const Resource& resource : resources_) capacities.push_back(resource.capacity);
-  std::vector<FlowClass> present;
-  std::vector<double> rates;
-  for (std::uint32_t id = 0; id < classes_.size(); ++id) {
-    const Class& one = classes_[id];
-    if (one.flows == 0) continue;
-    const std::span<const ResourceUse> uses = uses_of(id);
-    present.push_back({{uses.begin(), uses.end()}, one.bound, one.weight, one.flows});
-    rates.push_back(one.rate);
+double MaxMinNetwork::use(std::uint32_t resource) const {
+  check(resource < resources_.size(), "a resource that does not exist");
+  double used = 0.0;
+  for (const User& user : resources_[resource].users) {
+    const Class& one = classes_[user.flow_class];
+    if (one.flows > 0) used += static_cast<double>(one.flows) * one.rate * user.coefficient;
   }
-  return is_max_min_fair(capacities, present, rates, tolerance);
+  return used;
 }
 
 }  // namespace moesim::core

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
-#include <map>
 #include <vector>
 
 #include "rapidcheck.h"
@@ -19,24 +18,28 @@ struct Shape {
   std::vector<FlowClass> classes;  // multiplicity is not used
 };
 
-// Small numbers, so that ties and near ties are common; some classes only have a bound.
+// Small numbers, so that ties and near ties are common.
+double fraction(int from, int to) {
+  return *rc::gen::inRange(from, to) / static_cast<double>(*rc::gen::element(1, 3, 7));
+}
+
+// Some classes only have a bound, some use a resource more than once.
+FlowClass arbitrary_class(std::uint32_t resources) {
+  FlowClass one;
+  const int uses = *rc::gen::inRange(0, 4);
+  for (int u = 0; u < uses; ++u)
+    one.uses.push_back({*rc::gen::inRange<std::uint32_t>(0, resources), fraction(1, 6)});
+  if (uses == 0 || *rc::gen::inRange(0, 3) == 0) one.bound = 1e12 * fraction(1, 20);
+  one.weight = fraction(1, 5);
+  return one;
+}
+
 Shape arbitrary_shape() {
   Shape shape;
-  const auto fraction = [](int from, int to) {
-    return *rc::gen::inRange(from, to) / static_cast<double>(*rc::gen::element(1, 3, 7));
-  };
   const auto resources = *rc::gen::inRange<std::uint32_t>(1, 9);
   for (std::uint32_t r = 0; r < resources; ++r) shape.capacities.push_back(1e12 * fraction(1, 50));
   const int classes = *rc::gen::inRange(1, 16);
-  for (int i = 0; i < classes; ++i) {
-    FlowClass one;
-    const int uses = *rc::gen::inRange(0, 4);
-    for (int u = 0; u < uses; ++u)
-      one.uses.push_back({*rc::gen::inRange<std::uint32_t>(0, resources), fraction(1, 6)});
-    if (uses == 0 || *rc::gen::inRange(0, 3) == 0) one.bound = 1e12 * fraction(1, 20);
-    one.weight = fraction(1, 5);
-    shape.classes.push_back(one);
-  }
+  for (int i = 0; i < classes; ++i) shape.classes.push_back(arbitrary_class(resources));
   return shape;
 }
 
@@ -63,11 +66,26 @@ TEST_CASE("rates that follow changes are those of a solution from scratch, with 
         network.set_capacity(r, shape.capacities[r]);
       }
       const auto id = *rc::gen::inRange<std::uint32_t>(0, static_cast<std::uint32_t>(flows.size()));
+      if (*rc::gen::inRange(0, 3) == 0) {
+        network.set_flows(id, 0);
+        shape.classes[id] = arbitrary_class(static_cast<std::uint32_t>(shape.capacities.size()));
+        network.redefine_class(id, shape.classes[id].uses, shape.classes[id].bound, shape.classes[id].weight);
+        RC_ASSERT(network.rate(id) == 0.0);
+      }
       flows[id] = *rc::gen::element<std::int64_t>(0, 0, 1, 2, 5);
       network.set_flows(id, flows[id]);
       if (*rc::gen::inRange(0, 3) == 0) continue;  // several changes, one solution
-      const std::vector<std::uint32_t> changed = network.solve();
+      std::vector<double> before;
+      for (std::uint32_t i = 0; i < flows.size(); ++i) before.push_back(network.rate(i));
+      std::vector<std::uint32_t> changed = network.solve();
       RC_ASSERT(network.is_fair());
+      network.verify();
+      std::sort(changed.begin(), changed.end());
+      std::vector<std::uint32_t> expected;
+      for (std::uint32_t i = 0; i < flows.size(); ++i) {
+        if (network.rate(i) != before[i]) expected.push_back(i);
+      }
+      RC_ASSERT(changed == expected);
       std::vector<FlowClass> present;
       std::vector<std::uint32_t> ids;
       for (std::uint32_t i = 0; i < flows.size(); ++i) {
@@ -84,16 +102,41 @@ TEST_CASE("rates that follow changes are those of a solution from scratch, with 
       for (std::uint32_t i = 0; i < flows.size(); ++i) fresh.set_flows(i, flows[i]);
       fresh.solve();
       for (const std::uint32_t i : ids) RC_ASSERT(network.rate(i) == fresh.rate(i));
+      for (std::uint32_t r = 0; r < shape.capacities.size(); ++r) RC_ASSERT(network.use(r) == fresh.use(r));
     }
   }));
 }
 
+std::int64_t flows_of(const FlowNetwork& network, const std::vector<std::uint32_t>& class_of,
+                      std::uint32_t flow_class) {
+  std::int64_t flows = 0;
+  for (std::uint32_t id = 0; id < class_of.size(); ++id) {
+    flows += network.active(id) && class_of[id] == flow_class ? 1 : 0;
+  }
+  return flows;
+}
+
+void assert_rates_of_a_fresh_network(const FlowNetwork& network, const Shape& shape,
+                                     const std::vector<std::uint32_t>& class_of) {
+  MaxMinNetwork fresh;
+  build(fresh, shape);
+  for (std::uint32_t i = 0; i < shape.classes.size(); ++i) {
+    fresh.set_flows(i, flows_of(network, class_of, i));
+  }
+  fresh.solve();
+  for (std::uint32_t i = 0; i < shape.classes.size(); ++i) {
+    RC_ASSERT(fresh.flows(i) == network.rates().flows(i));
+    if (fresh.flows(i) > 0) RC_ASSERT(fresh.rate(i) == network.rates().rate(i));
+  }
+}
+
 TEST_CASE("no unit is lost, ends never come early, and time never goes back") {
   REQUIRE(rc::check([] {
-    const Shape shape = arbitrary_shape();
+    Shape shape = arbitrary_shape();
     FlowNetwork network;
     build(network, shape);
-    std::map<std::uint32_t, std::int64_t> work;
+    network.verify_every(1);
+    std::vector<std::uint32_t> class_of(12, 0);
     Int128 added = 0, taken = 0;
     Time now;
     const int steps = *rc::gen::inRange(1, 60);
@@ -103,6 +146,18 @@ TEST_CASE("no unit is lost, ends never come early, and time never goes back") {
         const auto flow_class =
             *rc::gen::inRange<std::uint32_t>(0, static_cast<std::uint32_t>(shape.classes.size()));
         const auto units = *rc::gen::inRange<std::int64_t>(0, 1'000'000);
+        if (flows_of(network, class_of, flow_class) == 0 && *rc::gen::inRange(0, 2) == 0) {
+          FlowClass& one = shape.classes[flow_class];
+          one = arbitrary_class(static_cast<std::uint32_t>(shape.capacities.size()));
+          network.redefine_class(flow_class, one.uses, one.bound, one.weight);
+        }
+        if (*rc::gen::inRange(0, 6) == 0) {
+          const auto r =
+              *rc::gen::inRange<std::uint32_t>(0, static_cast<std::uint32_t>(shape.capacities.size()));
+          shape.capacities[r] = 1e12 * *rc::gen::inRange(0, 9);
+          network.set_capacity(now, r, shape.capacities[r]);
+        }
+        class_of[id] = flow_class;
         network.add(now, flow_class, id, units);
         added += units;
       } else if (*rc::gen::inRange(0, 4) == 0) {
@@ -111,16 +166,20 @@ TEST_CASE("no unit is lost, ends never come early, and time never goes back") {
       const Time next = network.next_completion();
       RC_ASSERT(next >= now);
       RC_ASSERT(network.rates().is_fair());
+      assert_rates_of_a_fresh_network(network, shape, class_of);
       if (next == kEndOfTime || *rc::gen::inRange(0, 2) == 0) continue;
       now = next;
       RC_ASSERT(!network.complete(now).empty());
     }
     Int128 left = 0;
-    const Time last = network.next_completion();
-    while (network.next_completion() != kEndOfTime) network.complete(network.next_completion());
-    for (std::uint32_t id = 0; id < 12; ++id) {
-      if (network.active(id)) left += network.remove(std::max(now, last == kEndOfTime ? now : last), id);
+    while (network.next_completion() != kEndOfTime) {
+      now = network.next_completion();
+      network.complete(now);
     }
+    for (std::uint32_t id = 0; id < 12; ++id) {
+      if (network.active(id)) left += network.remove(now, id);  // a resource that stands still held it
+    }
+    RC_ASSERT(network.size() == 0);
     RC_ASSERT((added == network.served() + taken + left));
   }));
 }
