@@ -1,0 +1,273 @@
+// Collectives and copies of the kernel executor: what moves over links.
+#include <algorithm>
+
+#include "sim/core/check.hpp"
+#include "sim/execution/kernel_executor.hpp"
+
+namespace moesim::execution {
+
+using core::Duration;
+using core::Phase;
+using core::Time;
+using hardware::DeviceIndex;
+using hardware::LinkIndex;
+
+namespace {
+
+constexpr std::uint32_t kOwnedByMover = std::uint32_t{1} << 31;
+
+enum class CollectiveEvent : std::uint8_t {};
+
+double per_second(double bytes, Duration time) { return bytes / time.seconds(); }
+
+}  // namespace
+
+void KernelExecutor::arrive(ChainId id, const KernelOp& op) {
+  const Chain& chain = chains_[id];
+  const Run& run = runs_[chain.run];
+  const std::uint32_t slot = run.collectives[op.communicator * run.lanes + chain.lane];
+  Collective& one = collectives_[slot];
+  const Time now = simulation_->now();
+  if (one.arrived == 0 || now > one.ready || chain.rank < chains_[one.last].rank) {
+    one.last = id;
+    one.ready = now;
+    one.op = &op;
+  }
+  if (++one.arrived == one.chains.size()) ready_collectives_.push_back(slot);
+}
+
+bool KernelExecutor::can_begin(const Collective& one) {
+  return std::none_of(one.chains.begin(), one.chains.end(), [this](ChainId id) {
+    const Chain& chain = chains_[id];
+    return streams_of(chain).communicates ||
+           devices_[static_cast<std::size_t>(device_of(chain).value)].pauses > 0;
+  });
+}
+
+void KernelExecutor::begin_ready_collectives() {
+  for (std::size_t i = 0; i < ready_collectives_.size();) {
+    const std::uint32_t slot = ready_collectives_[i];
+    if (!can_begin(collectives_[slot])) {
+      ++i;
+      continue;
+    }
+    ready_collectives_.erase(ready_collectives_.begin() + static_cast<std::ptrdiff_t>(i));
+    begin_collective(slot);
+  }
+}
+
+void KernelExecutor::begin_collective(std::uint32_t slot) {
+  Collective& one = collectives_[slot];
+  for (const ChainId id : one.chains) streams_of(chains_[id]).communicates = true;
+  one.began = simulation_->now();
+  ++counts_.collectives_begun;
+  const Duration latency = one.op->latency;
+  if (latency == Duration{}) return collective_work(slot);
+  if (latency > core::kEndOfTime - one.began) return;
+  simulation_->schedule(one.began + latency, Phase::completion,
+                        static_cast<CollectiveEvent>(events_.collective_work), slot);
+}
+
+void KernelExecutor::collective_work(std::uint32_t slot) {
+  const Collective& one = collectives_[slot];
+  const KernelOp& op = *one.op;
+  const auto members = static_cast<std::uint32_t>(one.chains.size());
+  std::vector<Mover> movers;
+  if (op.pairs) {
+    for (std::uint32_t from = 0; from < members; ++from) {
+      for (std::uint32_t to = 0; to < members; ++to) {
+        const std::int64_t bytes = from == to ? 0 : op.pairs->from_to(from, to);
+        counts_.bytes_begun += bytes;
+        if (bytes > 0) movers.push_back({Moves::pair, slot, from, to, 0});
+      }
+    }
+  } else {
+    counts_.bytes_begun += core::Int128{op.bytes} * members;
+    if (op.alone > Duration{} && op.shape == CollectiveShape::ring) {
+      movers.push_back({Moves::ring, slot, 0, 0, 0});
+    }
+    if (op.alone > Duration{} && op.shape == CollectiveShape::exchange) {
+      for (std::uint32_t member = 0; member < members; ++member) {
+        movers.push_back({Moves::member, slot, member, 0, 0});
+      }
+    }
+  }
+  if (movers.empty()) return end_collective(slot);
+  collectives_[slot].pending = static_cast<std::uint32_t>(movers.size());
+  for (const Mover& mover : movers) begin_mover(mover);
+}
+
+void KernelExecutor::end_collective(std::uint32_t slot) {
+  Collective& one = collectives_[slot];
+  const KernelOp& op = *one.op;
+  const Time now = simulation_->now();
+  const StepTime& before = chains_[one.last].path;
+  StepTime path = before;
+  // Drawn pairs have no price of their own: all of their time is the exchange's.
+  const Duration alone = op.pairs ? now - one.began : op.latency + op.alone;
+  add(path, alone, op.part, op.binding, op.label);
+  const Duration more = (now - one.ready) - alone;
+  if (more > Duration{}) add(path, more, Part::contention, op.binding, op.label);
+  counts_.bytes_ended += op.pairs ? core::Int128{0} : core::Int128{op.bytes} * one.chains.size();
+  ++counts_.collectives_ended;
+  one.arrived = 0;
+  for (std::size_t member = 0; member < one.chains.size(); ++member) {
+    const ChainId id = one.chains[member];
+    chains_[id].path = path;
+    streams_of(chains_[id]).communicates = false;
+    trace_.slice(one.devices[member], KernelTrace::Stream::communication, op.name, to_string(op.part),
+                 one.began, now, alone);
+    next_operator(id);
+  }
+}
+
+void KernelExecutor::begin_mover(const Mover& mover) {
+  std::uint32_t index = static_cast<std::uint32_t>(movers_.size());
+  if (free_movers_.empty()) {
+    movers_.emplace_back();
+  } else {
+    index = free_movers_.back();
+    free_movers_.pop_back();
+  }
+  movers_[index] = mover;
+  const Asked asked = ask(mover);
+  // A flow's share is by bytes, whatever bounds it: its weight makes speeds of flows comparable.
+  const double weight = asked.bytes_per_s > 0 ? fastest_link_ / asked.bytes_per_s : 1.0;
+  const Duration alone = std::min(asked.alone, Duration{core::FlowNetwork::kMaximumWork});
+  movers_[index].activity = machine_.begin(alone, uses_, weight, index | kOwnedByMover);
+}
+
+void KernelExecutor::mover_ended(std::uint32_t index) {
+  const Mover mover = movers_[index];
+  movers_[index].kind = Moves::nothing;
+  free_movers_.push_back(index);
+  if (mover.kind == Moves::copy) {
+    Copy& copy = copies_[mover.slot];
+    const DeviceIndex device = copier(copy.spec);
+    counts_.bytes_ended += copy.spec.bytes;
+    trace_.slice(device, KernelTrace::Stream::copy, "copy", "background", copy.began, simulation_->now());
+    happened_.push_back(*copy.ended);
+    copy.ended.reset();
+    free_copies_.push_back(mover.slot);
+    devices_[static_cast<std::size_t>(device.value)].copies = false;
+    return serve_copies(device);
+  }
+  Collective& one = collectives_[mover.slot];
+  if (mover.kind == Moves::pair) counts_.bytes_ended += one.op->pairs->from_to(mover.from, mover.to);
+  if (--one.pending == 0) end_collective(mover.slot);
+}
+
+KernelExecutor::Asked KernelExecutor::ask(const Mover& mover) {
+  uses_.clear();
+  if (mover.kind == Moves::copy) return ask_copy(copies_[mover.slot].spec);
+  const Collective& one = collectives_[mover.slot];
+  if (mover.kind == Moves::pair) return ask_pair(one, mover.from, mover.to);
+  if (mover.kind == Moves::member) {
+    ask_member(one, mover.from);
+  } else {
+    for (std::size_t member = 0; member < one.chains.size(); ++member) ask_member(one, member);
+  }
+  return {one.op->alone, per_second(static_cast<double>(one.op->bytes), one.op->alone)};
+}
+
+// What one member uses while all do the same.
+void KernelExecutor::ask_member(const Collective& one, std::size_t member) {
+  const KernelOp& op = *one.op;
+  for (const LinkUse& use : patterns_.get(one.devices, op.shape)[member]) {
+    const Duration busy = use.network ? op.network_busy : op.scale_up_busy;
+    uses_.push_back({resources_.link(use.link), share_of_time(busy, op.alone, use.factor)});
+  }
+  const DeviceIndex device = one.devices[member];
+  uses_.push_back({resources_.hbm(device), share_of_time(op.hbm_busy, op.alone)});
+  uses_.push_back({resources_.multiprocessors(device), share_of_time(op.multiprocessors_busy, op.alone)});
+}
+
+// Bytes over a route, each link of which gives `efficiency` of its bandwidth.
+KernelExecutor::Asked KernelExecutor::ask_route(const hardware::Route& route, double efficiency,
+                                                std::int64_t bytes) {
+  const std::int64_t rate = cost::share_of(topology_->bottleneck(route).value, efficiency);
+  const Duration second{core::kPicosecondsPerSecond};
+  for (const LinkIndex link : route) {
+    const double part =
+        static_cast<double>(rate) / (topology_->link(link).capacity.as_double() * efficiency);
+    uses_.push_back({resources_.link(link), share_of_time(second, second, part)});
+  }
+  return {core::saturating_duration_for(bytes, rate), static_cast<double>(rate)};
+}
+
+KernelExecutor::Asked KernelExecutor::ask_pair(const Collective& one, std::uint32_t from, std::uint32_t to) {
+  const KernelOp& op = *one.op;
+  const DeviceIndex source = one.devices[from], target = one.devices[to];
+  const bool inside = topology_->place(source).domain == topology_->place(target).domain;
+  const double efficiency = inside ? op.scale_up_efficiency : op.network_efficiency;
+  const hardware::Route route = topology_->route(source, target, patterns_.nics());
+  const Asked asked = ask_route(route, efficiency, op.pairs->from_to(from, to));
+  const Duration second{core::kPicosecondsPerSecond};
+  const double hbm = asked.bytes_per_s / static_cast<double>(op.hbm_rate);
+  for (const DeviceIndex end : {source, target}) {
+    uses_.push_back({resources_.hbm(end), share_of_time(second, second, hbm)});
+  }
+  // A NIC fetches its bytes itself.
+  if (inside) {
+    uses_.push_back({resources_.multiprocessors(source),
+                     share_of_time(second, second, op.multiprocessor_share)});
+  }
+  return asked;
+}
+
+KernelExecutor::Asked KernelExecutor::ask_copy(const CopySpec& spec) {
+  hardware::Route route;
+  bool network = false;
+  if (!spec.to) {
+    route = topology_->route_to_host(*spec.from);
+  } else if (!spec.from) {
+    route = topology_->route_from_host(*spec.to);
+  } else {
+    route = topology_->route(*spec.from, *spec.to, patterns_.nics());
+    network = topology_->place(*spec.from).domain != topology_->place(*spec.to).domain;
+  }
+  const Asked asked =
+      ask_route(route, network ? spec.network_efficiency : spec.scale_up_efficiency, spec.bytes);
+  const Duration second{core::kPicosecondsPerSecond};
+  for (const auto& end : {spec.from, spec.to}) {
+    if (!end) continue;
+    const double hbm = asked.bytes_per_s / static_cast<double>(spec.hbm_rate);
+    uses_.push_back({resources_.hbm(*end), share_of_time(second, second, hbm)});
+  }
+  return asked;
+}
+
+core::Event KernelExecutor::copy(const CopySpec& spec) {
+  core::check((spec.from || spec.to) && spec.from != spec.to && spec.bytes > 0,
+              "a copy moves bytes between two places");
+  std::uint32_t slot = static_cast<std::uint32_t>(copies_.size());
+  if (free_copies_.empty()) {
+    copies_.emplace_back();
+  } else {
+    slot = free_copies_.back();
+    free_copies_.pop_back();
+  }
+  copies_[slot].spec = spec;
+  copies_[slot].ended = processes_->event();
+  core::Event ended = *copies_[slot].ended;
+  const DeviceIndex device = copier(spec);
+  devices_[static_cast<std::size_t>(device.value)].waiting_copies.push_back(slot);
+  serve_copies(device);
+  return ended;
+}
+
+// The device whose copy engine does it: the sender, or the receiver of what comes from a host.
+DeviceIndex KernelExecutor::copier(const CopySpec& spec) const { return spec.from ? *spec.from : *spec.to; }
+
+void KernelExecutor::serve_copies(DeviceIndex device) {
+  Device& one = devices_[static_cast<std::size_t>(device.value)];
+  if (one.copies || one.pauses > 0 || one.waiting_copies.empty()) return;
+  const std::uint32_t slot = one.waiting_copies.front();
+  one.waiting_copies.pop_front();
+  one.copies = true;
+  copies_[slot].began = simulation_->now();
+  counts_.bytes_begun += copies_[slot].spec.bytes;
+  begin_mover({Moves::copy, slot, 0, 0, 0});
+}
+
+}  // namespace moesim::execution

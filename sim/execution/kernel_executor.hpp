@@ -1,0 +1,225 @@
+// Kernel fidelity: runs the steps of replicas kernel by kernel on the devices of a cluster.
+//
+// Each device has a compute stream, a communication stream and a copy engine; each does one thing at a time,
+// in the order in which things became ready. A kernel starts when the operator before it in its lane has
+// ended and the stream is free; after its latency it is an activity on the device's multiprocessors and HBM.
+// A collective starts when all its ranks have come and their communication streams are free, and ends for
+// all of them together; its activities use the links of the topology, the HBM at both ends and the
+// multiprocessors of its kernels. So overlap and contention are results, and nothing else.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "models/hardware/topology.hpp"
+#include "sim/core/process.hpp"
+#include "sim/core/simulation.hpp"
+#include "sim/execution/disturbances.hpp"
+#include "sim/execution/kernel_program.hpp"
+#include "sim/execution/kernel_trace.hpp"
+#include "sim/execution/link_pattern.hpp"
+#include "sim/execution/machine.hpp"
+
+namespace moesim::execution {
+
+// The kinds of events of an executor, in the simulation's own numbering.
+struct KernelEvents {
+  MachineEvents machine;
+  std::uint8_t kernel_work = 0;      // the latency of a kernel is over
+  std::uint8_t collective_work = 0;  // that of a collective
+  std::uint8_t run_begin = 0;        // the host has launched a step
+  // Kinds first, first + 1, ...
+  [[nodiscard]] static KernelEvents from(std::uint8_t first);
+  static constexpr std::uint8_t kCount = 6;
+};
+
+// Bytes that a device sends to another, or to or from the memory of its host, by its copy engine.
+struct CopySpec {
+  std::optional<hardware::DeviceIndex> from, to;  // none: the host of the other end
+  std::int64_t bytes = 0;
+  double scale_up_efficiency = 1;  // what a copy reaches of a link's bandwidth
+  double network_efficiency = 1;
+  std::int64_t hbm_rate = 1;  // bytes per second, of both devices
+};
+
+// What was begun and what has ended: equal when nothing runs.
+struct KernelCounts {
+  std::int64_t kernels_begun = 0, kernels_ended = 0;
+  std::int64_t collectives_begun = 0, collectives_ended = 0;
+  core::Int128 bytes_begun = 0, bytes_ended = 0;  // over links
+};
+
+class KernelExecutor {
+ public:
+  // `timeline` may be null.
+  KernelExecutor(const hardware::Topology& topology, core::Simulation<>& simulation,
+                 core::ProcessContext& processes, KernelEvents events, Timeline* timeline);
+
+  // Starts a step after `delay` and returns the event of its end. `run` gets its number.
+  [[nodiscard]] core::Event start(KernelProgram program, core::Duration delay, std::uint32_t& run);
+  // Where the time of an ended run went, from the end of its delay: call it once for each run.
+  [[nodiscard]] StepTime take_time(std::uint32_t run);
+
+  // Starts a copy, or an all-reduce that belongs to no replica, and returns the event of its end.
+  [[nodiscard]] core::Event copy(const CopySpec& spec);
+
+  // A fault begins or ends now.
+  void begin_fault(const ResolvedFault& fault);
+  void end_fault(const ResolvedFault& fault);
+
+  [[nodiscard]] bool owns(core::EventKey key) const;
+  core::Handled handle(core::EventKey key);
+
+  [[nodiscard]] const KernelCounts& counts() const { return counts_; }
+  [[nodiscard]] Machine& machine() { return machine_; }
+  [[nodiscard]] const ResourceMap& resources() const { return resources_; }
+
+ private:
+  using ChainId = std::uint32_t;
+
+  // A lane of a rank while it runs.
+  struct Chain {
+    std::uint32_t run = 0;
+    std::uint32_t rank = 0;  // of the program
+    std::uint32_t lane = 0;
+    std::size_t segment = 0, position = 0;
+    std::int64_t repetition = 0;
+    core::Time ready;          // the operator before has ended
+    core::Time began;          // the kernel that runs
+    core::Time segment_began;  // for the timeline
+    StepTime path;             // to here, along the slowest of those that it waited for
+  };
+  // The collective that the ranks of a communicator gather for, or that runs.
+  struct Collective {
+    std::uint32_t run = 0;
+    std::uint32_t arrived = 0;
+    std::uint32_t pending = 0;  // activities that run
+    core::Time ready;           // the last rank came
+    core::Time began;
+    ChainId last = 0;               // the rank that came last; of equals the first
+    const KernelOp* op = nullptr;   // what all do
+    std::vector<ChainId> chains;    // by rank of the communicator
+    std::vector<hardware::DeviceIndex> devices;
+  };
+  // Kernels and collectives of one rank, one at a time each.
+  struct RankStreams {
+    bool computes = false;
+    bool communicates = false;
+    std::deque<ChainId> waiting;  // for the compute stream
+    std::uint32_t first_chain = 0;  // into Run::chains
+  };
+  struct Run {
+    KernelProgram program;
+    core::Time began;
+    std::uint32_t chains_left = 0;
+    StepTime time;
+    core::Time last_end;
+    ChainId last = 0;  // the chain that ended last; of equals the first
+    std::optional<core::Event> ended;
+    std::vector<ChainId> chains;  // rank after rank
+    std::vector<RankStreams> ranks;
+    std::vector<std::uint32_t> collectives;  // slots, communicator after communicator
+    std::uint32_t lanes = 1;                 // most lanes of any rank
+    bool active = false;
+  };
+  struct Device {
+    bool copies = false;
+    std::deque<std::uint32_t> waiting_copies;
+    std::int32_t pauses = 0;  // faults that hold it
+  };
+  struct Copy {
+    CopySpec spec;
+    std::optional<core::Event> ended;
+    core::Time began;
+  };
+  // What an activity on links belongs to.
+  enum class Moves : std::uint8_t { nothing, ring, member, pair, copy };
+  struct Mover {
+    Moves kind = Moves::nothing;
+    std::uint32_t slot = 0;  // of the collective or copy
+    std::uint32_t from = 0, to = 0;  // ranks of the communicator
+    Machine::ActivityId activity = 0;
+  };
+  // What an activity asks for: alone it takes so long, at so many bytes per second. Its shares are in uses_.
+  struct Asked {
+    core::Duration alone;
+    double bytes_per_s = 0;
+  };
+
+  void begin_run(std::uint32_t run);
+  void open_collectives(std::uint32_t run);
+  void work_through();
+  void tell_ends();
+  void advance(ChainId id);
+  void end_chain(ChainId id);
+  [[nodiscard]] const KernelOp* current(ChainId id);
+  void next_operator(ChainId id);
+  [[nodiscard]] hardware::DeviceIndex device_of(const Chain& chain) const;
+  [[nodiscard]] RankStreams& streams_of(const Chain& chain);
+
+  void request_compute(ChainId id);
+  void begin_kernel(ChainId id);
+  void kernel_work(ChainId id);
+  void end_kernel(ChainId id);
+
+  void arrive(ChainId id, const KernelOp& op);
+  void begin_ready_collectives();
+  [[nodiscard]] bool can_begin(const Collective& one);
+  void begin_collective(std::uint32_t slot);
+  void collective_work(std::uint32_t slot);
+  void end_collective(std::uint32_t slot);
+
+  void begin_mover(const Mover& mover);
+  void mover_ended(std::uint32_t index);
+  [[nodiscard]] Asked ask(const Mover& mover);
+  void ask_member(const Collective& one, std::size_t member);
+  [[nodiscard]] Asked ask_pair(const Collective& one, std::uint32_t from, std::uint32_t to);
+  [[nodiscard]] Asked ask_copy(const CopySpec& spec);
+  [[nodiscard]] Asked ask_route(const hardware::Route& route, double efficiency, std::int64_t bytes);
+
+  void serve_copies(hardware::DeviceIndex device);
+  void begin_copy(std::uint32_t slot);
+  [[nodiscard]] hardware::DeviceIndex copier(const CopySpec& spec) const;
+
+  void update_device(hardware::DeviceIndex device);
+  void update_link(hardware::LinkIndex link);
+  void update_nics();
+  void resume(hardware::DeviceIndex device);
+  void fault_changed(const ResolvedFault& fault);
+
+  const hardware::Topology* topology_;
+  core::Simulation<>* simulation_;
+  core::ProcessContext* processes_;
+  KernelEvents events_;
+  ResourceMap resources_;
+  Machine machine_;
+  LinkPatterns patterns_;
+  KernelTrace trace_;
+  double fastest_link_ = 1;  // bytes per second
+
+  std::vector<Device> devices_;
+  std::vector<Run> runs_;
+  std::vector<std::uint32_t> free_runs_;
+  std::vector<Chain> chains_;
+  std::vector<ChainId> free_chains_;
+  std::vector<Collective> collectives_;
+  std::vector<std::uint32_t> free_collectives_;
+  std::vector<std::uint32_t> ready_collectives_;  // in the order in which they became ready
+  std::vector<Mover> movers_;
+  std::vector<std::uint32_t> free_movers_;
+  std::vector<Copy> copies_;
+  std::vector<std::uint32_t> free_copies_;
+  std::vector<ResolvedFault> faults_;  // that hold now
+
+  std::deque<ChainId> work_;  // chains that go on at this instant
+  std::deque<core::Event> happened_;
+  bool telling_ = false;
+  std::vector<std::uint32_t> ended_;
+  std::vector<ResourceShare> uses_;
+  KernelCounts counts_;
+};
+
+}  // namespace moesim::execution

@@ -1,0 +1,123 @@
+// Faults of the kernel executor: resources that lose a part of what they can do, and devices that hold still.
+#include <algorithm>
+#include <cmath>
+
+#include "sim/core/check.hpp"
+#include "sim/execution/kernel_executor.hpp"
+
+namespace moesim::execution {
+
+using hardware::DeviceIndex;
+using hardware::LinkIndex;
+
+namespace {
+
+bool same_fault(const ResolvedFault& a, const ResolvedFault& b) {
+  return a.kind == b.kind && a.device == b.device && a.link == b.link && a.node == b.node && a.nic == b.nic &&
+         a.factor == b.factor && a.from == b.from && a.until == b.until;
+}
+
+std::int64_t share_left(double factor) {
+  return static_cast<std::int64_t>(std::floor(factor * static_cast<double>(kWholeResource)));
+}
+
+}  // namespace
+
+void KernelExecutor::begin_fault(const ResolvedFault& fault) {
+  faults_.push_back(fault);
+  if (fault.kind == FaultKind::paused_device) ++devices_[static_cast<std::size_t>(fault.device.value)].pauses;
+  fault_changed(fault);
+}
+
+void KernelExecutor::end_fault(const ResolvedFault& fault) {
+  const auto found = std::find_if(faults_.begin(), faults_.end(),
+                                  [&](const ResolvedFault& one) { return same_fault(one, fault); });
+  core::check(found != faults_.end(), "a fault ends that did not begin");
+  faults_.erase(found);
+  if (fault.kind == FaultKind::paused_device) --devices_[static_cast<std::size_t>(fault.device.value)].pauses;
+  fault_changed(fault);
+}
+
+void KernelExecutor::fault_changed(const ResolvedFault& fault) {
+  switch (fault.kind) {
+    case FaultKind::slow_hbm:
+      return update_device(fault.device);
+    case FaultKind::paused_device:
+      update_device(fault.device);
+      return resume(fault.device);
+    case FaultKind::degraded_link:
+      return update_link(fault.link);
+    case FaultKind::lost_nic:
+      update_link(topology_->nic_out(fault.node, fault.nic));
+      update_link(topology_->nic_in(fault.node, fault.nic));
+      return update_nics();
+  }
+}
+
+// A paused device serves no work; a latency that is under way ends.
+void KernelExecutor::update_device(DeviceIndex device) {
+  double hbm = 1.0;
+  for (const ResolvedFault& fault : faults_) {
+    if (fault.kind == FaultKind::slow_hbm && fault.device == device) hbm *= fault.factor;
+  }
+  const bool paused = devices_[static_cast<std::size_t>(device.value)].pauses > 0;
+  machine_.set_capacity(resources_.hbm(device), paused ? 0 : share_left(hbm));
+  machine_.set_capacity(resources_.multiprocessors(device), paused ? 0 : kWholeResource);
+}
+
+void KernelExecutor::update_link(LinkIndex link) {
+  double left = 1.0;
+  for (const ResolvedFault& fault : faults_) {
+    if (fault.kind == FaultKind::degraded_link && fault.link == link) left *= fault.factor;
+    if (fault.kind != FaultKind::lost_nic) continue;
+    if (link == topology_->nic_out(fault.node, fault.nic) ||
+        link == topology_->nic_in(fault.node, fault.nic)) {
+      left = 0.0;
+    }
+  }
+  machine_.set_capacity(resources_.link(link), share_left(left));
+}
+
+// What crosses the network takes the NICs that are left, also for the rest of what is on its way. A node that
+// has none left waits for one to come back.
+void KernelExecutor::update_nics() {
+  const std::int32_t per_node = topology_->nics_per_node();
+  std::vector<std::int32_t> lost;
+  for (const ResolvedFault& fault : faults_) {
+    if (fault.kind == FaultKind::lost_nic) lost.push_back(fault.node * per_node + fault.nic);
+  }
+  std::sort(lost.begin(), lost.end());
+  lost.erase(std::unique(lost.begin(), lost.end()), lost.end());
+  for (std::int32_t node = 0; node < topology_->nodes(); ++node) {
+    const auto begin = std::lower_bound(lost.begin(), lost.end(), node * per_node);
+    const auto end = std::lower_bound(begin, lost.end(), (node + 1) * per_node);
+    if (end - begin == per_node) lost.erase(begin, end);
+  }
+  patterns_.use_nics(topology_->without_nics(lost));
+  for (std::size_t i = 0; i < movers_.size(); ++i) {
+    if (movers_[i].kind == Moves::nothing) continue;
+    static_cast<void>(ask(movers_[i]));
+    machine_.move(movers_[i].activity, uses_);
+  }
+}
+
+// What waited for a paused device goes on.
+void KernelExecutor::resume(DeviceIndex device) {
+  Device& one = devices_[static_cast<std::size_t>(device.value)];
+  if (one.pauses > 0) return;
+  for (Run& run : runs_) {
+    if (!run.active) continue;
+    for (std::uint32_t rank = 0; rank < run.ranks.size(); ++rank) {
+      RankStreams& streams = run.ranks[rank];
+      if (run.program.ranks[rank].device != device || streams.computes || streams.waiting.empty()) continue;
+      const ChainId next = streams.waiting.front();
+      streams.waiting.pop_front();
+      begin_kernel(next);
+    }
+  }
+  serve_copies(device);
+  work_through();
+  tell_ends();
+}
+
+}  // namespace moesim::execution

@@ -1,0 +1,53 @@
+// What an executor writes into a timeline: a process per device with its streams and the use of its resources.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "models/hardware/topology.hpp"
+#include "sim/execution/link_pattern.hpp"
+#include "sim/execution/machine.hpp"
+#include "sim/execution/step_time.hpp"
+#include "sim/execution/timeline.hpp"
+
+namespace moesim::execution {
+
+class KernelTrace {
+ public:
+  // `timeline` may be null: then nothing is written.
+  KernelTrace(const hardware::Topology& topology, const ResourceMap& resources, Timeline* timeline);
+
+  enum class Stream : std::uint8_t { layers, compute, communication, copy };
+
+  [[nodiscard]] bool on() const { return timeline_ != nullptr; }
+  // Something that ran on a stream; `alone` if it would have taken so long with nothing else around.
+  void slice(hardware::DeviceIndex device, Stream stream, std::string_view name, std::string_view category,
+             core::Time begin, core::Time end, std::optional<core::Duration> alone = {});
+  // A numbered stretch: "layer 12".
+  void stretch(hardware::DeviceIndex device, std::string_view name, std::int64_t number, core::Time begin,
+               core::Time end);
+  // The use of the resources that have changed.
+  void sample(core::Time now, Machine& machine);
+
+ private:
+  struct Tracks {
+    std::optional<Timeline::Process> process;
+    std::optional<Timeline::Track> streams[4];
+  };
+  [[nodiscard]] Timeline::Process process_of(hardware::DeviceIndex device);
+  [[nodiscard]] Timeline::Track track(hardware::DeviceIndex device, Stream stream);
+  [[nodiscard]] Timeline::Counter counter(std::uint32_t resource);
+  [[nodiscard]] Timeline::Counter new_link_counter(hardware::LinkIndex link);
+
+  const hardware::Topology* topology_;
+  const ResourceMap* resources_;
+  Timeline* timeline_;
+  std::vector<Tracks> devices_;
+  std::optional<Timeline::Process> network_;
+  std::vector<std::optional<Timeline::Counter>> counters_;  // by resource
+  std::vector<std::optional<Timeline::Name>> numbers_;      // of "layer"
+};
+
+}  // namespace moesim::execution
