@@ -171,7 +171,49 @@ void Topology::add_network_hops(const DevicePlace& from, const DevicePlace& to, 
   route.add({first_.nic + 2 * (to.node * nics_ + to.rail) + 1});
 }
 
-Route Topology::route(DeviceIndex from, DeviceIndex to) const {
+LinkIndex Topology::nic_out(std::int32_t node, std::int32_t nic) const {
+  core::check(node >= 0 && node < nodes_ && nic >= 0 && nic < nics_, "the NIC is in the cluster");
+  return {first_.nic + 2 * (node * nics_ + nic)};
+}
+
+LinkIndex Topology::nic_in(std::int32_t node, std::int32_t nic) const {
+  return {nic_out(node, nic).value + 1};
+}
+
+NicChoice Topology::without_nics(std::span<const std::int32_t> lost) const {
+  NicChoice choice;
+  if (lost.empty()) return choice;
+  const std::int32_t all = nodes_ * nics_;
+  std::vector<bool> works(position(all), true);
+  for (const std::int32_t nic : lost) {
+    core::check(nic >= 0 && nic < all, "the NIC is in the cluster");
+    works[position(nic)] = false;
+  }
+  choice.nics.reserve(position(all));
+  for (std::int32_t node = 0; node < nodes_; ++node) {
+    for (std::int32_t rail = 0; rail < nics_; ++rail) {
+      std::int32_t nic = rail;
+      while (!works[position(node * nics_ + nic)]) {
+        nic = (nic + 1) % nics_;
+        core::check(nic != rail, "a node keeps one NIC");
+      }
+      choice.nics.push_back(nic);
+    }
+  }
+  return choice;
+}
+
+DevicePlace Topology::over_nic(DevicePlace place, const NicChoice& choice) const {
+  if (choice.nics.empty()) return place;
+  core::check(choice.nics.size() == position(nodes_) * position(nics_), "a choice names a NIC for each rail");
+  place.rail = choice.nics[position(place.node * nics_ + place.rail)];
+  core::check(place.rail >= 0 && place.rail < nics_, "the NIC is in the node");
+  return place;
+}
+
+Route Topology::route(DeviceIndex from, DeviceIndex to) const { return route(from, to, NicChoice{}); }
+
+Route Topology::route(DeviceIndex from, DeviceIndex to, const NicChoice& choice) const {
   const DevicePlace source = place(from);
   const DevicePlace target = place(to);
   Route route;
@@ -187,7 +229,7 @@ Route Topology::route(DeviceIndex from, DeviceIndex to) const {
   }
   route.add({first_.host + 2 * from.value});
   if (source.domain != target.domain) {
-    add_network_hops(source, target, route);
+    add_network_hops(over_nic(source, choice), over_nic(target, choice), route);
   } else if (source.socket != target.socket) {
     route.add(socket_link(source.node, source.socket, target.socket));
   }

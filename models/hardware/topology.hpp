@@ -15,6 +15,7 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -51,6 +52,10 @@ enum class LinkKind : std::uint8_t {
   leaf_up,
   leaf_down,
 };
+inline constexpr std::size_t kLinkKinds = 11;
+
+// How the links of a kind are named: "nodeN.gpuM.port-out".
+[[nodiscard]] std::string_view name_form(LinkKind kind);
 
 struct Link {
   LinkKind kind = LinkKind::port_out;
@@ -83,6 +88,13 @@ class Route {
  private:
   std::array<LinkIndex, kMaxLinks> links_{};
   std::size_t count_ = 0;
+};
+
+// Which NIC carries what the GPUs of a rail send to and get from other domains, where that is not the rail's
+// own.
+struct NicChoice {
+  // NIC of the same node, by node * nics_per_node() + rail. Empty: every rail its own.
+  std::vector<std::int32_t> nics;
 };
 
 // What a collective needs to know about the devices of its group. Bandwidths are per second and direction.
@@ -118,6 +130,8 @@ class Topology {
   [[nodiscard]] std::int32_t nodes() const { return nodes_; }
   [[nodiscard]] std::int32_t domains() const { return domains_; }
   [[nodiscard]] std::int32_t gpus_per_node() const { return gpus_; }
+  // 0 for a cluster without a network, that is one whose nodes have no NICs or that has no fabric.
+  [[nodiscard]] std::int32_t nics_per_node() const { return nics_; }
   [[nodiscard]] std::span<const Link> links() const { return links_; }
   [[nodiscard]] const Link& link(LinkIndex index) const {
     return links_[static_cast<std::size_t>(index.value)];
@@ -129,9 +143,25 @@ class Topology {
   [[nodiscard]] std::string name(DeviceIndex device) const;
   // "node1.gpu3.port-out", "domain0.mesh.2-5", "node0.nic1.in", "leaf3.up"
   [[nodiscard]] std::string name(LinkIndex index) const;
+  // The device or link of that name, exactly as name() writes it; none when the cluster has no such.
+  [[nodiscard]] std::optional<DeviceIndex> find_device(std::string_view name) const;
+  [[nodiscard]] std::optional<LinkIndex> find_link(std::string_view name) const;
+  // The kinds of links that the cluster has, in the order of LinkKind.
+  [[nodiscard]] std::vector<LinkKind> link_kinds() const;
+
+  // The two links of a NIC, by its number in the node.
+  [[nodiscard]] LinkIndex nic_out(std::int32_t node, std::int32_t nic) const;
+  [[nodiscard]] LinkIndex nic_in(std::int32_t node, std::int32_t nic) const;
 
   // From one GPU's memory to another's; empty when both are the same device.
   [[nodiscard]] Route route(DeviceIndex from, DeviceIndex to) const;
+  // The same over other NICs, and over the leaf switches that these hang on. Throws core::InvariantError for
+  // a choice of the wrong size or with a NIC that does not exist.
+  [[nodiscard]] Route route(DeviceIndex from, DeviceIndex to, const NicChoice& choice) const;
+  // What a node does without its NICs `lost` (node * nics_per_node() + NIC): a rail whose NIC is lost uses
+  // the next one of the node that works, after the last the first. Throws core::InvariantError when none is
+  // left.
+  [[nodiscard]] NicChoice without_nics(std::span<const std::int32_t> lost) const;
   // From a GPU's memory to the memory of its own host, and back.
   [[nodiscard]] Route route_to_host(DeviceIndex from) const;
   [[nodiscard]] Route route_from_host(DeviceIndex to) const;
@@ -160,9 +190,14 @@ class Topology {
   [[nodiscard]] std::int32_t first_mesh_link(std::int32_t domain) const;
   [[nodiscard]] LinkIndex mesh_link(const DevicePlace& from, const DevicePlace& to) const;
   [[nodiscard]] LinkIndex socket_link(std::int32_t node, std::int32_t from, std::int32_t to) const;
+  // The place as seen from the network: its rail is that of the NIC which carries its traffic.
+  [[nodiscard]] DevicePlace over_nic(DevicePlace place, const NicChoice& choice) const;
   [[nodiscard]] std::int32_t leaf_of(const DevicePlace& place) const;
   [[nodiscard]] std::string leaf_or_nic_name(LinkIndex index) const;
   [[nodiscard]] std::string mesh_name(LinkIndex index) const;
+  // The link that a name would mean if the cluster had all kinds of links.
+  [[nodiscard]] std::optional<LinkIndex> find_node_link(std::string_view text) const;
+  [[nodiscard]] std::optional<LinkIndex> find_shared_link(std::string_view text) const;
   void add_network_hops(const DevicePlace& from, const DevicePlace& to, Route& route) const;
   void profile_domains(std::span<const DevicePlace> members, GroupProfile& profile) const;
   void profile_network(std::span<const DevicePlace> members, GroupProfile& profile) const;

@@ -93,6 +93,15 @@ std::size_t count(const Topology& topology, const Route& route, LinkKind kind) {
   return n;
 }
 
+// A NIC for every rail, drawn from all of its node.
+NicChoice some_choice(const Topology& topology) {
+  NicChoice choice;
+  for (std::int32_t rail = 0; rail < topology.nodes() * topology.nics_per_node(); ++rail) {
+    choice.nics.push_back(static_cast<std::int32_t>(between(0, topology.nics_per_node() - 1)));
+  }
+  return choice;
+}
+
 bool starts_with(const std::string& text, const std::string& prefix) { return text.rfind(prefix, 0) == 0; }
 
 void property(const char* name, const std::function<void()>& body) { REQUIRE(rc::check(name, body)); }
@@ -276,6 +285,130 @@ TEST_CASE("bytes that leave are bytes that arrive") {
     const std::int64_t pairs = std::int64_t{topology.devices()} * (topology.devices() - 1);
     const std::int64_t bridge = sums[LinkKind::host_out] - crossing;
     RC_ASSERT(sums[LinkKind::mesh] + sums[LinkKind::port_out] + bridge + crossing == pairs);
+  });
+}
+
+TEST_CASE("a name finds what it names") {
+  property("look-up", [] {
+    const Topology topology(some_cluster());
+    for (std::int32_t device = 0; device < topology.devices(); ++device) {
+      RC_ASSERT(topology.find_device(topology.name(DeviceIndex{device})) == DeviceIndex{device});
+      RC_ASSERT(!topology.find_link(topology.name(DeviceIndex{device})));
+    }
+    std::set<LinkKind> kinds;
+    for (std::int32_t link = 0; link < static_cast<std::int32_t>(topology.links().size()); ++link) {
+      const std::string name = topology.name(LinkIndex{link});
+      RC_ASSERT(topology.find_link(name) == LinkIndex{link});
+      RC_ASSERT(!topology.find_device(name));
+      kinds.insert(topology.link({link}).kind);
+    }
+    const std::vector<LinkKind> listed = topology.link_kinds();
+    RC_ASSERT(std::vector<LinkKind>(kinds.begin(), kinds.end()) == listed);
+    for (std::int32_t node = 0; node < topology.nodes(); ++node) {
+      for (std::int32_t nic = 0; nic < topology.nics_per_node(); ++nic) {
+        const std::string name = "node" + std::to_string(node) + ".nic" + std::to_string(nic);
+        RC_ASSERT(topology.name(topology.nic_out(node, nic)) == name + ".out");
+        RC_ASSERT(topology.name(topology.nic_in(node, nic)) == name + ".in");
+      }
+    }
+  });
+}
+
+TEST_CASE("a name with one letter changed is another name or none") {
+  property("changed names", [] {
+    const Topology topology(some_cluster());
+    const auto link =
+        static_cast<std::int32_t>(between(0, static_cast<std::int64_t>(topology.links().size()) - 1));
+    std::string name = topology.name(LinkIndex{link});
+    const auto at = static_cast<std::size_t>(between(0, static_cast<std::int64_t>(name.size()) - 1));
+    name[at] = *rc::gen::elementOf(std::string("0123456789.-adeginoux "));
+    const auto found = topology.find_link(name);
+    RC_ASSERT((!found || topology.name(*found) == name));
+    name.insert(at, "0");
+    const auto longer = topology.find_link(name);
+    RC_ASSERT((!longer || topology.name(*longer) == name));
+  });
+}
+
+TEST_CASE("where every rail keeps its NIC, routes are the plain ones") {
+  property("identity choice", [] {
+    const Topology topology(some_cluster());
+    NicChoice identity;
+    for (std::int32_t node = 0; node < topology.nodes(); ++node) {
+      for (std::int32_t nic = 0; nic < topology.nics_per_node(); ++nic) identity.nics.push_back(nic);
+    }
+    for (std::int32_t a = 0; a < topology.devices(); ++a) {
+      for (std::int32_t b = 0; b < topology.devices(); ++b) {
+        const Route plain = topology.route({a}, {b});
+        for (const NicChoice& choice : {NicChoice{}, identity}) {
+          const Route route = topology.route({a}, {b}, choice);
+          RC_ASSERT(std::equal(plain.begin(), plain.end(), route.begin(), route.end()));
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("a route over other NICs uses these only and joins the same ends") {
+  property("other NICs", [] {
+    const Cluster cluster = some_cluster();
+    const Topology topology(cluster);
+    if (topology.devices() == 1) return;
+    const NicChoice choice = some_choice(topology);
+    const auto [from, to] = two_devices(topology);
+    const Route plain = topology.route(from, to);
+    const Route route = topology.route(from, to, choice);
+    const DevicePlace source = topology.place(from);
+    const DevicePlace target = topology.place(to);
+    RC_ASSERT(*route.begin() == *plain.begin());
+    RC_ASSERT(*(route.end() - 1) == *(plain.end() - 1));
+    if (source.domain == target.domain) {
+      RC_ASSERT(std::equal(plain.begin(), plain.end(), route.begin(), route.end()));
+      return;
+    }
+    const auto nic = [&](const DevicePlace& place) {
+      return choice.nics[static_cast<std::size_t>(place.node * topology.nics_per_node() + place.rail)];
+    };
+    std::vector<LinkIndex> expected = {*plain.begin(), topology.nic_out(source.node, nic(source)),
+                                       topology.nic_in(target.node, nic(target)), *(plain.end() - 1)};
+    // The leaf of a NIC: by group of nodes, and in a rail-optimised fabric by rail.
+    const auto leaf = [&](const DevicePlace& place) {
+      const auto group = place.node / cluster.fabric->nodes_per_leaf.value;
+      return cluster.fabric->kind == FabricKind::fat_tree ? group
+                                                          : group * topology.nics_per_node() + nic(place);
+    };
+    if (leaf(source) != leaf(target)) {
+      const auto up = topology.find_link("leaf" + std::to_string(leaf(source)) + ".up");
+      const auto down = topology.find_link("leaf" + std::to_string(leaf(target)) + ".down");
+      RC_ASSERT(up && down);
+      expected.insert(expected.begin() + 2, {*up, *down});
+    }
+    RC_ASSERT(std::equal(expected.begin(), expected.end(), route.begin(), route.end()));
+  });
+}
+
+TEST_CASE("without a NIC its rails use the next one that works, and no route crosses it") {
+  property("lost NICs", [] {
+    const Topology topology(some_cluster());
+    const std::int32_t nics = topology.nics_per_node();
+    std::vector<std::int32_t> lost;
+    for (std::int32_t node = 0; node < topology.nodes(); ++node) {
+      const auto kept = static_cast<std::int32_t>(between(0, nics - 1));
+      for (std::int32_t nic = 0; nic < nics; ++nic) {
+        if (nic != kept && *rc::gen::arbitrary<bool>()) lost.push_back(node * nics + nic);
+      }
+    }
+    const NicChoice choice = topology.without_nics(lost);
+    RC_ASSERT(choice.nics.empty() == lost.empty());
+    const std::set<std::int32_t> gone(lost.begin(), lost.end());
+    for (std::size_t i = 0; i < choice.nics.size(); ++i) {
+      const auto place = static_cast<std::int32_t>(i);
+      const std::int32_t node = place / nics;
+      RC_ASSERT(gone.count(node * nics + choice.nics[i]) == 0U);
+      for (std::int32_t nic = place % nics; nic != choice.nics[i]; nic = (nic + 1) % nics) {
+        RC_ASSERT(gone.count(node * nics + nic) == 1U);
+      }
+    }
   });
 }
 

@@ -144,6 +144,68 @@ TEST_CASE("an oversubscribed fat tree narrows what crosses the spine") {
   CHECK(topology.group_profile(group_of({0, 8, 16, 24})).network_bandwidth.value == 50'000'000'000);
 }
 
+TEST_CASE("names that are nearly right find nothing") {
+  const Topology topology(test::cluster_of("hgx-h200-8", 2, "ib-ndr400-rail"));
+  CHECK(topology.find_device("node1.gpu3") == DeviceIndex{11});
+  for (const char* name : {"", "node1", "node1.gpu", "node1.gpu8", "node2.gpu0", "node01.gpu3", "node1.gpu3 ",
+                           "node1.gpu3.port-out", "node-1.gpu3", "node+1.gpu3", "Node1.gpu3", "11",
+                           "node99999999999999999999.gpu0", "node1.gpu2147483647"}) {
+    INFO(name);
+    CHECK_FALSE(topology.find_device(name));
+  }
+  CHECK(topology.name(*topology.find_link("node1.gpu3.port-in")) == "node1.gpu3.port-in");
+  // One rail group of two nodes: leaf7 is the last. No mesh, and no sockets.
+  CHECK(topology.find_link("leaf7.down"));
+  for (const char* name : {"", "node1.gpu3", "node1.gpu3.port", "node1.gpu3.port-outs", "leaf8.up", "leaf7.",
+                           "node1.nic8.out", "node1.nic3", "node0.socket.0-1", "domain0.mesh.0-1",
+                           "node0.host-memory0", "node0.gpu00.host-in", "leaf07.up"}) {
+    INFO(name);
+    CHECK_FALSE(topology.find_link(name));
+  }
+  const Topology mesh(test::cluster_of("mi300x-8", 1));
+  CHECK(mesh.find_link("domain0.mesh.7-0"));
+  for (const char* name : {"domain0.mesh.3-3", "domain0.mesh.0-8", "domain1.mesh.0-1", "domain0.mesh.0-01",
+                           "node0.gpu0.port-out", "node0.nic0.out", "leaf0.up"}) {
+    INFO(name);
+    CHECK_FALSE(mesh.find_link(name));
+  }
+  CHECK(mesh.nics_per_node() == 0);  // it has cards, but no fabric
+}
+
+TEST_CASE("every kind of link has a form of its own") {
+  std::set<std::string> forms;
+  for (std::size_t kind = 0; kind < kLinkKinds; ++kind) {
+    forms.emplace(name_form(static_cast<LinkKind>(kind)));
+  }
+  CHECK(forms.size() == kLinkKinds);
+  CHECK(name_form(LinkKind::port_out) == "nodeN.gpuM.port-out");
+  CHECK(name_form(LinkKind::socket) == "nodeN.socket.A-B");
+  CHECK(name_form(LinkKind::leaf_down) == "leafN.down");
+}
+
+TEST_CASE("a lost NIC's traffic takes the next one: over the spine on rails, beside it in a fat tree") {
+  const Topology rails(test::cluster_of("hgx-h200-8", 2, "ib-ndr400-rail"));
+  const std::vector<std::int32_t> lost = {7, 8 + 3};  // node0.nic7 and node1.nic3
+  const NicChoice choice = rails.without_nics(lost);
+  CHECK(path(rails, rails.route({7}, {8}, choice)) ==
+        "node0.gpu7.host-out > node0.nic0.out > node1.nic0.in > node1.gpu0.host-in");
+  CHECK(path(rails, rails.route({3}, {11}, choice)) ==
+        "node0.gpu3.host-out > node0.nic3.out > leaf3.up > leaf4.down > node1.nic4.in > node1.gpu3.host-in");
+  CHECK(path(rails, rails.route({11}, {10}, choice)) == "node1.gpu3.port-out > node1.gpu2.port-in");
+  const Topology tree(test::cluster_of("hgx-h200-8", 2, "roce-400-fat-tree"));
+  CHECK(path(tree, tree.route({3}, {11}, choice)) ==
+        "node0.gpu3.host-out > node0.nic3.out > node1.nic4.in > node1.gpu3.host-in");
+
+  std::vector<std::int32_t> all;
+  for (std::int32_t nic = 8; nic < 16; ++nic) all.push_back(nic);
+  CHECK_THROWS_AS(rails.without_nics(all), core::InvariantError);
+  CHECK_THROWS_AS(rails.without_nics(std::vector<std::int32_t>{16}), core::InvariantError);
+  CHECK_THROWS_AS(rails.route({0}, {8}, NicChoice{{0, 1}}), core::InvariantError);
+  CHECK_THROWS_AS(rails.route({0}, {8}, NicChoice{std::vector<std::int32_t>(16, 8)}), core::InvariantError);
+  CHECK_THROWS_AS(rails.nic_out(2, 0), core::InvariantError);
+  CHECK_THROWS_AS(rails.nic_in(0, 8), core::InvariantError);
+}
+
 TEST_CASE("devices and groups that do not exist are broken invariants") {
   const Topology topology(test::cluster_of("hgx-h200-8", 1));
   CHECK_THROWS_AS(topology.route({0}, {8}), core::InvariantError);
