@@ -34,6 +34,9 @@ CollectivePricer::CollectivePricer(hardware::GroupProfile profile, const EngineP
       all_reduce_latency_(engine.comm.all_reduce_latency.value),
       gather_latency_(engine.comm.collective_latency.value),
       exchange_tokens_(engine.comm.exchange_tokens.value),
+      exchange_link_share_(profile_.domain_share ? profile_.domain_share->value
+                                                 : engine.comm.link_fraction.value),
+      exchange_network_share_(engine.comm.network_fraction.value),
       all_to_all_(engine.comm.all_to_all) {
   const CommunicationCosts& comm = engine.comm;
   core::check(profile_.size >= 1 && !profile_.domain_sizes.empty(), "a group has members");

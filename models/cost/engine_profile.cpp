@@ -113,7 +113,11 @@ const config::Record<CommunicationCosts>& record_of(config::Type<CommunicationCo
           .optional("all_to_all", &C::all_to_all, "How tokens of an MoE layer travel under DP attention")
           .required("exchange_tokens", &C::exchange_tokens,
                     "Tokens of one rank that the buffers of per-expert messages hold at a time",
-                    config::at_least(1));
+                    config::at_least(1))
+          .optional("multiprocessors", &C::multiprocessors,
+                    "Multiprocessors (compute units) that the kernels of a collective hold while it runs; "
+                    "counted at kernel fidelity. When absent none",
+                    config::between(1, 4096));
   return record;
 }
 
@@ -177,6 +181,7 @@ void check_sources(const EngineProfile& engine, config::Problems& problems) {
   check_source(comm.link_fraction, "/comm/link_fraction", engine, problems);
   check_source(comm.network_fraction, "/comm/network_fraction", engine, problems);
   check_source(comm.exchange_tokens, "/comm/exchange_tokens", engine, problems);
+  if (comm.multiprocessors) check_source(*comm.multiprocessors, "/comm/multiprocessors", engine, problems);
   check_source(engine.memory.runtime, "/memory/runtime", engine, problems);
   check_source(engine.memory.per_communicator, "/memory/per_communicator", engine, problems);
   check_source(engine.memory.graphs, "/memory/graphs", engine, problems);

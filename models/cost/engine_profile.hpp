@@ -73,6 +73,8 @@ struct CommunicationCosts {
   AllToAll all_to_all = AllToAll::all_gather_reduce_scatter;
   config::Sourced<std::int64_t>
       exchange_tokens;  // tokens of one rank that the all-to-all buffers hold at a time
+  // Multiprocessors that the kernels of a collective hold while it runs; none if not given.
+  std::optional<config::Sourced<std::int64_t>> multiprocessors;
 };
 
 struct MemoryCosts {

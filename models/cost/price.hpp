@@ -64,6 +64,8 @@ class DevicePricer {
   [[nodiscard]] Price price(const llm::Operator& op) const;
   // The price of `work`; `latency` is the time of such a kernel with nothing to do.
   [[nodiscard]] Price price(const llm::Work& work, const Latency& latency) const;
+  // Bytes per second that large kernels move to and from HBM.
+  [[nodiscard]] std::int64_t hbm_rate() const { return hbm_.per_second; }
 
  private:
   struct Rate {
@@ -109,6 +111,11 @@ class CollectivePricer {
   // domain follows from the group's shape; more tokens than the buffers hold go in several rounds. With
   // all-gather + reduce-scatter each token travels to every rank.
   [[nodiscard]] Price exchange(const ExchangeLoad& load, std::int64_t bytes_per_row, bool combine) const;
+  // True if exchange() sends every row to the rank of its expert, and not every token to all.
+  [[nodiscard]] bool exchanges_rows() const { return all_to_all_ == AllToAll::per_expert_messages; }
+  // The shares of a link inside a domain and of a NIC that an exchange reaches.
+  [[nodiscard]] double exchange_link_share() const { return exchange_link_share_; }
+  [[nodiscard]] double exchange_network_share() const { return exchange_network_share_; }
 
  private:
   // The share of the links inside a domain that a kind of collective reaches, and how good that figure is.
@@ -127,6 +134,7 @@ class CollectivePricer {
   Link one_shot_, ring_, in_switch_, gather_, network_;
   core::Duration all_reduce_latency_, one_shot_latency_, gather_latency_, exchange_latency_;
   std::int64_t exchange_tokens_ = 1;
+  double exchange_link_share_ = 1.0, exchange_network_share_ = 1.0;
   AllToAll all_to_all_ = AllToAll::all_gather_reduce_scatter;
 };
 

@@ -23,6 +23,7 @@ constexpr std::uint64_t join(std::uint32_t low, std::uint32_t high) {
 
 // Largest trial count that a double holds exactly, with room for the +1 of the formulas.
 constexpr std::int64_t kMaximumTrials = std::int64_t{1} << 52;
+constexpr std::int64_t kMaximumItems = std::int64_t{1} << 40;
 
 // Binomial with trials * probability < 10 by adding up the probabilities from 0 (sequential inversion).
 double binomial_by_inversion(Draws& draws, double trials, double probability) {
@@ -94,6 +95,13 @@ double binomial_by_rejection(Draws& draws, double trials, double probability) {
     }
   }
 }
+
+double log_factorial(double k) {
+  constexpr double kHalfLogTwoPi = 0.91893853320467274178;
+  return (k + 0.5) * math::log(k + 1.0) - (k + 1.0) + kHalfLogTwoPi + stirling_tail(k);
+}
+
+double log_choose(double n, double k) { return log_factorial(n) - log_factorial(k) - log_factorial(n - k); }
 
 }  // namespace
 
@@ -183,6 +191,45 @@ std::int64_t draw_binomial(Draws& draws, std::int64_t trials, double probability
   const double successes = n * probability < 10.0 ? binomial_by_inversion(draws, n, probability)
                                                   : binomial_by_rejection(draws, n, probability);
   return static_cast<std::int64_t>(successes);
+}
+
+std::int64_t draw_hypergeometric(Draws& draws, std::int64_t total, std::int64_t marked, std::int64_t taken) {
+  check(
+      total >= 0 && total <= kMaximumItems && marked >= 0 && marked <= total && taken >= 0 && taken <= total,
+      "a hypergeometric needs marked and taken items among 0 to 2^40");
+  const std::int64_t least = std::max<std::int64_t>(0, taken - (total - marked));
+  const std::int64_t most = std::min(marked, taken);
+  if (least == most) return least;
+  const auto all = static_cast<double>(total), special = static_cast<double>(marked),
+             n = static_cast<double>(taken);
+  const auto mode = std::clamp(
+      static_cast<std::int64_t>(std::floor((n + 1.0) * (special + 1.0) / (all + 2.0))), least, most);
+  const auto at_mode = static_cast<double>(mode);
+  const double peak =
+      math::exp(log_choose(special, at_mode) + log_choose(all - special, n - at_mode) - log_choose(all, n));
+  // p(k + 1) / p(k)
+  const auto growth = [&](double k) {
+    return (special - k) * (n - k) / ((k + 1.0) * (all - special - n + k + 1.0));
+  };
+  double left = draws.uniform() - peak;
+  double above = peak, below = peak;
+  std::int64_t high = mode, low = mode;
+  while (left >= 0.0 && (high < most || low > least)) {
+    if (high < most) {
+      above *= growth(static_cast<double>(high));
+      ++high;
+      left -= above;
+      if (left < 0.0) return high;
+    }
+    if (low > least) {
+      --low;
+      below /= growth(static_cast<double>(low));
+      left -= below;
+      if (left < 0.0) return low;
+    }
+  }
+  // Rounding has left a little over: the most likely number takes it.
+  return mode;
 }
 
 void draw_multinomial(Draws& draws, std::int64_t trials, std::span<const double> weights,

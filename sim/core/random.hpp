@@ -50,6 +50,12 @@ class Draws {
 // Exact binomial: successes in `trials` (0 to 2^52) of the given probability in [0, 1] (inversion for a small
 // mean, else Hoermann's BTRS 1993). Throws InvariantError outside these ranges.
 [[nodiscard]] std::int64_t draw_binomial(Draws& draws, std::int64_t trials, double probability);
+// Hypergeometric: marked items among `taken` taken without return from `total` items of which `marked` are
+// marked (total up to 2^40). By inversion, from the mode outwards; the probability of the mode, from
+// Stirling's series, is good to about 2^-53 total log(total). Throws InvariantError for more marked or taken
+// items than there are.
+[[nodiscard]] std::int64_t draw_hypergeometric(Draws& draws, std::int64_t total, std::int64_t marked,
+                                               std::int64_t taken);
 // Exact multinomial by conditional binomials: counts sum to `trials`; weights need not be normalised.
 // Throws InvariantError if the spans differ in length, or a weight is negative or not finite, or all are
 // zero.

@@ -115,8 +115,8 @@ void KernelExecutor::end_collective(std::uint32_t slot) {
     const ChainId id = one.chains[member];
     chains_[id].path = path;
     streams_of(chains_[id]).communicates = false;
-    trace_.slice(one.devices[member], KernelTrace::Stream::communication, op.name, to_string(op.part),
-                 one.began, now, alone);
+    trace_.slice(one.devices[member], runs_[one.run].program.job, KernelTrace::Stream::communication, op.name,
+                 to_string(op.part), one.began, now, alone);
     next_operator(id);
   }
 }
@@ -145,7 +145,7 @@ void KernelExecutor::mover_ended(std::uint32_t index) {
     Copy& copy = copies_[mover.slot];
     const DeviceIndex device = copier(copy.spec);
     counts_.bytes_ended += copy.spec.bytes;
-    trace_.slice(device, KernelTrace::Stream::copy, "copy", "background", copy.began, simulation_->now());
+    trace_.slice(device, 0, KernelTrace::Stream::copy, "copy", "background", copy.began, simulation_->now());
     happened_.push_back(*copy.ended);
     copy.ended.reset();
     free_copies_.push_back(mover.slot);
@@ -188,8 +188,7 @@ KernelExecutor::Asked KernelExecutor::ask_route(const hardware::Route& route, do
   const std::int64_t rate = cost::share_of(topology_->bottleneck(route).value, efficiency);
   const Duration second{core::kPicosecondsPerSecond};
   for (const LinkIndex link : route) {
-    const double part =
-        static_cast<double>(rate) / (topology_->link(link).capacity.as_double() * efficiency);
+    const double part = static_cast<double>(rate) / (topology_->link(link).capacity.as_double() * efficiency);
     uses_.push_back({resources_.link(link), share_of_time(second, second, part)});
   }
   return {core::saturating_duration_for(bytes, rate), static_cast<double>(rate)};
@@ -209,8 +208,8 @@ KernelExecutor::Asked KernelExecutor::ask_pair(const Collective& one, std::uint3
   }
   // A NIC fetches its bytes itself.
   if (inside) {
-    uses_.push_back({resources_.multiprocessors(source),
-                     share_of_time(second, second, op.multiprocessor_share)});
+    uses_.push_back(
+        {resources_.multiprocessors(source), share_of_time(second, second, op.multiprocessor_share)});
   }
   return asked;
 }

@@ -210,12 +210,11 @@ const KernelOp* KernelExecutor::current(ChainId id) {
 
 void KernelExecutor::next_operator(ChainId id) {
   Chain& chain = chains_[id];
-  const KernelSegment& segment =
-      runs_[chain.run].program.ranks[chain.rank].lanes[chain.lane][chain.segment];
+  const KernelSegment& segment = runs_[chain.run].program.ranks[chain.rank].lanes[chain.lane][chain.segment];
   work_.push_back(id);
   if (++chain.position < segment.operators->size()) return;
   // Lanes side by side would overlap on one track.
-  if (!segment.name.empty() && runs_[chain.run].lanes == 1) {
+  if (!segment.name.empty() && runs_[chain.run].lanes == 1 && runs_[chain.run].program.job == 0) {
     trace_.stretch(device_of(chain), segment.name, segment.first_number + chain.repetition,
                    chain.segment_began, simulation_->now());
   }
@@ -277,8 +276,8 @@ void KernelExecutor::end_kernel(ChainId id) {
   add(chain.path, alone, op.part, op.binding, op.label);
   const Duration more = (now - chain.ready) - alone;
   if (more > Duration{}) add(chain.path, more, Part::contention, op.binding, op.label);
-  trace_.slice(device_of(chain), KernelTrace::Stream::compute, op.name, to_string(op.part), chain.began, now,
-               alone);
+  trace_.slice(device_of(chain), runs_[chain.run].program.job, KernelTrace::Stream::compute, op.name,
+               to_string(op.part), chain.began, now, alone);
   ++counts_.kernels_ended;
   RankStreams& streams = streams_of(chain);
   streams.computes = false;
@@ -295,9 +294,7 @@ void KernelExecutor::end_chain(ChainId id) {
   Run& run = runs_[chain.run];
   const Time now = simulation_->now();
   const bool first = run.chains_left == run.chains.size();
-  const auto place = [&](ChainId one) {
-    return std::pair{chains_[one].rank, chains_[one].lane};
-  };
+  const auto place = [&](ChainId one) { return std::pair{chains_[one].rank, chains_[one].lane}; };
   if (first || now > run.last_end || place(id) < place(run.last)) {
     run.last = id;
     run.last_end = now;
@@ -305,7 +302,8 @@ void KernelExecutor::end_chain(ChainId id) {
   }
   if (--run.chains_left > 0) return;
   for (const std::uint32_t slot : run.collectives) {
-    core::check(collectives_[slot].arrived == 0, "ranks call the collectives of a communicator equally often");
+    core::check(collectives_[slot].arrived == 0,
+                "ranks call the collectives of a communicator equally often");
     free_collectives_.push_back(slot);
   }
   for (const ChainId one : run.chains) free_chains_.push_back(one);

@@ -99,16 +99,16 @@ class KernelExecutor {
     std::uint32_t pending = 0;  // activities that run
     core::Time ready;           // the last rank came
     core::Time began;
-    ChainId last = 0;               // the rank that came last; of equals the first
-    const KernelOp* op = nullptr;   // what all do
-    std::vector<ChainId> chains;    // by rank of the communicator
+    ChainId last = 0;              // the rank that came last; of equals the first
+    const KernelOp* op = nullptr;  // what all do
+    std::vector<ChainId> chains;   // by rank of the communicator
     std::vector<hardware::DeviceIndex> devices;
   };
   // Kernels and collectives of one rank, one at a time each.
   struct RankStreams {
     bool computes = false;
     bool communicates = false;
-    std::deque<ChainId> waiting;  // for the compute stream
+    std::deque<ChainId> waiting;    // for the compute stream
     std::uint32_t first_chain = 0;  // into Run::chains
   };
   struct Run {
@@ -139,7 +139,7 @@ class KernelExecutor {
   enum class Moves : std::uint8_t { nothing, ring, member, pair, copy };
   struct Mover {
     Moves kind = Moves::nothing;
-    std::uint32_t slot = 0;  // of the collective or copy
+    std::uint32_t slot = 0;          // of the collective or copy
     std::uint32_t from = 0, to = 0;  // ranks of the communicator
     Machine::ActivityId activity = 0;
   };

@@ -1,5 +1,5 @@
-// What the ranks of a replica do in one step at `kernel` fidelity: kernels and collectives in order, with what
-// each needs of the resources that it uses.
+// What the ranks of a replica do in one step at `kernel` fidelity: kernels and collectives in order, with
+// what each needs of the resources that it uses.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +30,8 @@ struct PairBytes {
   }
 };
 
-// One operator of one rank. `busy` times are work / achievable rate: how long the operator keeps a resource of
-// its device busy if nothing else binds. Alone it takes latency + alone.
+// One operator of one rank. `busy` times are work / achievable rate: how long the operator keeps a resource
+// of its device busy if nothing else binds. Alone it takes latency + alone.
 struct KernelOp {
   std::string_view name;  // of static storage
   Part part = Part::attention;
@@ -60,7 +60,7 @@ struct KernelOp {
 struct KernelSegment {
   std::shared_ptr<const std::vector<KernelOp>> operators;
   std::int64_t repeat = 1;
-  std::string_view name;        // for the timeline: "layer"
+  std::string_view name;          // for the timeline: "layer"
   std::int64_t first_number = 0;  // of the first repetition
 };
 
@@ -81,6 +81,7 @@ struct Communicator {
 struct KernelProgram {
   std::vector<RankProgram> ranks;
   std::vector<Communicator> communicators;
+  std::uint32_t job = 0;  // for the timeline: 0 is a replica, n the n-th background traffic
   // Carried into the result.
   std::int64_t slowest_shard_rows = 0;
   std::int64_t all_shard_rows = 0;

@@ -17,24 +17,26 @@ KernelTrace::KernelTrace(const hardware::Topology& topology, const ResourceMap& 
 }
 
 Timeline::Process KernelTrace::process_of(DeviceIndex device) {
-  auto& process = devices_[static_cast<std::size_t>(device.value)].process;
+  auto& process = devices_[static_cast<std::size_t>(device.value)];
   if (!process) process = timeline_->add_process(topology_->name(device));
   return *process;
 }
 
-Timeline::Track KernelTrace::track(DeviceIndex device, Stream stream) {
+Timeline::Track KernelTrace::track(DeviceIndex device, std::uint32_t job, Stream stream) {
   static constexpr std::array<std::string_view, 4> kNames = {"layers", "compute", "communication", "copy"};
-  const auto index = static_cast<std::size_t>(stream);
-  auto& track = devices_[static_cast<std::size_t>(device.value)].streams[index];
-  if (!track) track = timeline_->add_track(process_of(device), std::string(kNames[index]));
-  return *track;
+  const std::tuple key{device.value, job, stream};
+  if (const auto found = tracks_.find(key); found != tracks_.end()) return found->second;
+  std::string name(kNames[static_cast<std::size_t>(stream)]);
+  if (job > 0) name += " of background " + std::to_string(job);
+  return tracks_.emplace(key, timeline_->add_track(process_of(device), name)).first->second;
 }
 
-void KernelTrace::slice(DeviceIndex device, Stream stream, std::string_view name, std::string_view category,
-                        core::Time begin, core::Time end, std::optional<core::Duration> alone) {
+void KernelTrace::slice(DeviceIndex device, std::uint32_t job, Stream stream, std::string_view name,
+                        std::string_view category, core::Time begin, core::Time end,
+                        std::optional<core::Duration> alone) {
   if (!on()) return;
   if (alone && *alone == end - begin) alone.reset();
-  timeline_->slice(track(device, stream), timeline_->name(name), timeline_->name(category), begin, end,
+  timeline_->slice(track(device, job, stream), timeline_->name(name), timeline_->name(category), begin, end,
                    alone);
 }
 
@@ -46,7 +48,7 @@ void KernelTrace::stretch(DeviceIndex device, std::string_view name, std::int64_
   if (!numbers_[index]) {
     numbers_[index] = timeline_->name(std::string(name) + " " + std::to_string(number));
   }
-  timeline_->slice(track(device, Stream::layers), *numbers_[index], timeline_->name(name), begin, end);
+  timeline_->slice(track(device, 0, Stream::layers), *numbers_[index], timeline_->name(name), begin, end);
 }
 
 // "node0.gpu3.port-out" belongs to its device, a leaf switch to the network.

@@ -1,9 +1,12 @@
-// What an executor writes into a timeline: a process per device with its streams and the use of its resources.
+// What an executor writes into a timeline: a process per device with its streams and the use of its
+// resources.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "models/hardware/topology.hpp"
@@ -22,9 +25,11 @@ class KernelTrace {
   enum class Stream : std::uint8_t { layers, compute, communication, copy };
 
   [[nodiscard]] bool on() const { return timeline_ != nullptr; }
-  // Something that ran on a stream; `alone` if it would have taken so long with nothing else around.
-  void slice(hardware::DeviceIndex device, Stream stream, std::string_view name, std::string_view category,
-             core::Time begin, core::Time end, std::optional<core::Duration> alone = {});
+  // Something that ran on a stream; `alone` if it would have taken so long with nothing else around. The
+  // streams of `job` 0 are the replica's own; those of job n belong to the n-th background traffic.
+  void slice(hardware::DeviceIndex device, std::uint32_t job, Stream stream, std::string_view name,
+             std::string_view category, core::Time begin, core::Time end,
+             std::optional<core::Duration> alone = {});
   // A numbered stretch: "layer 12".
   void stretch(hardware::DeviceIndex device, std::string_view name, std::int64_t number, core::Time begin,
                core::Time end);
@@ -32,19 +37,16 @@ class KernelTrace {
   void sample(core::Time now, Machine& machine);
 
  private:
-  struct Tracks {
-    std::optional<Timeline::Process> process;
-    std::optional<Timeline::Track> streams[4];
-  };
   [[nodiscard]] Timeline::Process process_of(hardware::DeviceIndex device);
-  [[nodiscard]] Timeline::Track track(hardware::DeviceIndex device, Stream stream);
+  [[nodiscard]] Timeline::Track track(hardware::DeviceIndex device, std::uint32_t job, Stream stream);
   [[nodiscard]] Timeline::Counter counter(std::uint32_t resource);
   [[nodiscard]] Timeline::Counter new_link_counter(hardware::LinkIndex link);
 
   const hardware::Topology* topology_;
   const ResourceMap* resources_;
   Timeline* timeline_;
-  std::vector<Tracks> devices_;
+  std::vector<std::optional<Timeline::Process>> devices_;
+  std::map<std::tuple<std::int32_t, std::uint32_t, Stream>, Timeline::Track> tracks_;  // by device and job
   std::optional<Timeline::Process> network_;
   std::vector<std::optional<Timeline::Counter>> counters_;  // by resource
   std::vector<std::optional<Timeline::Name>> numbers_;      // of "layer"

@@ -115,7 +115,8 @@ class PatternBuilder {
 
   void add_own_side(std::size_t rank, LinkIndex link, bool outward) {
     const LinkKind kind = topology_.link(link).kind;
-    const bool goes_out = kind == LinkKind::host_out || kind == LinkKind::nic_out || kind == LinkKind::leaf_up;
+    const bool goes_out =
+        kind == LinkKind::host_out || kind == LinkKind::nic_out || kind == LinkKind::leaf_up;
     if (goes_out == outward) add(rank, link, true, profile_.network_bandwidth);
   }
 

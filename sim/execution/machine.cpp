@@ -251,8 +251,8 @@ void Machine::schedule_shared_end() {
   shared_end_.cancel();
   shared_end_at_ = at;
   if (at == core::kEndOfTime) return;
-  shared_end_.arm(simulation_->schedule(at, core::Phase::completion,
-                                        static_cast<AnyEvent>(events_.shared_end), 0));
+  shared_end_.arm(
+      simulation_->schedule(at, core::Phase::completion, static_cast<AnyEvent>(events_.shared_end), 0));
 }
 
 void Machine::mark(std::uint32_t number) {
@@ -269,7 +269,7 @@ std::vector<std::uint32_t> Machine::take_changes() {
 
 double Machine::use(std::uint32_t number) const {
   const Resource& resource = resources_[number];
-  if (resource.shared) return network_.use(number) / network_capacity(kWholeResource);
+  if (resource.shared) return network_.rates().use(number) / network_capacity(kWholeResource);
   return static_cast<double>(resource.load) / static_cast<double>(kWholeResource);
 }
 

@@ -48,7 +48,8 @@ class Machine {
   // shares pass their bounds (2^20 activities, 2^62).
   ActivityId begin(core::Duration alone, std::span<const ResourceShare> uses, double weight,
                    std::uint32_t owner);
-  // From now on a running activity uses other resources (its bytes take another way) for the rest of its work.
+  // From now on a running activity uses other resources (its bytes take another way) for the rest of its
+  // work.
   void move(ActivityId id, std::span<const ResourceShare> uses);
   // From now on a resource has so much of its whole: a fault, or its end. 0 stops everyone who uses it.
   void set_capacity(std::uint32_t resource, std::int64_t share);
