@@ -134,8 +134,8 @@ std::string run_info_json(const RunInfo& info) {
 
 namespace {
 
-constexpr std::array<const char*, 5> kFiles = {"requests.csv", "timeseries.csv", "experts.csv",
-                                               "run_info.json", "results.json"};
+constexpr std::array<std::string_view, 5> kFiles = {"requests.csv", "timeseries.csv", "experts.csv",
+                                                    "run_info.json", "results.json"};
 
 void make_folder(const std::filesystem::path& folder) {
   std::error_code error;
@@ -144,6 +144,8 @@ void make_folder(const std::filesystem::path& folder) {
 }
 
 }  // namespace
+
+std::span<const std::string_view> result_file_names() { return kFiles; }
 
 std::vector<std::filesystem::path> prepare_result_folder(const std::filesystem::path& folder) {
   std::vector<std::filesystem::path> made;
@@ -155,7 +157,7 @@ std::vector<std::filesystem::path> prepare_result_folder(const std::filesystem::
   }
   try {
     make_folder(folder);
-    for (const char* name : kFiles) static_cast<void>(io::AtomicFile(folder / name));
+    for (const std::string_view name : kFiles) static_cast<void>(io::AtomicFile(folder / name));
   } catch (...) {
     for (const std::filesystem::path& path : made) std::filesystem::remove(path, ignored);
     throw;
@@ -167,7 +169,7 @@ std::vector<WrittenFile> write_result_files(const std::filesystem::path& folder,
                                             const RunInfo& info) {
   make_folder(folder);
   std::vector<std::pair<std::string, io::AtomicFile>> files;
-  for (const char* name : kFiles) files.emplace_back(name, io::AtomicFile(folder / name));
+  for (const std::string_view name : kFiles) files.emplace_back(name, io::AtomicFile(folder / name));
   const auto sink = [&](std::size_t index) {
     return [&file = files[index].second](std::string_view bytes) { file.write(bytes); };
   };

@@ -2,12 +2,13 @@
 #pragma once
 
 #include <filesystem>
-#include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "reports/report.hpp"
+#include "reports/sink.hpp"
 
 namespace moesim::reports {
 
@@ -27,8 +28,6 @@ struct RunInfo {
   std::vector<std::string> files;  // every file that was read, as it was found
 };
 
-using Sink = std::function<void(std::string_view)>;
-
 // One row per request, in the order of ids. Times are exact decimal seconds; what did not happen is empty.
 // tpot_s is rounded to the picosecond and empty for requests with one output token.
 void write_requests_csv(const serving::Results& results, const Sink& sink);
@@ -43,6 +42,9 @@ struct WrittenFile {
   std::string name;    // "results.json"
   std::string sha256;  // of its bytes
 };
+
+// Of the files that write_result_files() writes.
+[[nodiscard]] std::span<const std::string_view> result_file_names();
 
 // Makes the folder and tries whether every result file can be written there, without writing one: a run may
 // take hours, and a wrong folder is worth knowing before. Returns the folders that it made, innermost first.

@@ -123,6 +123,10 @@ std::string file_page(const Style& style) {
           {"timeseries.csv", "arrivals, tokens, running and waiting requests over time"},
           {"experts.csv", "tokens per expert and MoE layer"},
           {"run_info.json", "wall time, host, paths, compiler: what is not part of the result"},
+          {"--trace FILE",
+           "when every step ran and what waited, for https://ui.perfetto.dev; .pftrace has whole "
+           "nanoseconds, "
+           ".json exact picoseconds"},
       },
       style);
 }

@@ -20,6 +20,7 @@ class RunCommand final : public Command {
     return "moesim run my.json                                   results go to out/my\n"
            "moesim run my.json -o results --seed 7 --enforce\n"
            "moesim run my.json --set deployment.pools.main.replicas=4 --format json\n"
+           "moesim run my.json --trace my.pftrace                open it in https://ui.perfetto.dev\n"
            "moesim run workloads/scenarios/*.json -j 2 -o out    one sub-folder each\n"
            "MOESIM_SET_seed=3 moesim run my.json --until 60s";
   }

@@ -18,6 +18,7 @@
 #include "sim/config/diagnostics.hpp"
 #include "sim/io/error.hpp"
 #include "sim/io/numbers.hpp"
+#include "sim/studies/inputs.hpp"
 
 namespace moesim::cli {
 
@@ -27,6 +28,7 @@ using config::Node;
 
 void RunFlags::declare(Arguments& arguments) {
   arguments.value("-o,--output", "DIR", "folder for the result files", output_);
+  trace_.declare(arguments);
   arguments.flag("--hash", "print the SHA-256 of each result file", hash_);
   arguments.flag("--enforce", "exit with 1 if an SLO is missed", enforce_);
   arguments.flag("--expect", "exit with 1 if an expectation of the scenario fails", expect_);
@@ -46,7 +48,8 @@ std::string_view RunFlags::any() const {
   if (max_events_) return "--max-events";
   if (max_wall_) return "--max-wall";
   if (no_memo_) return "--no-memo";
-  return no_fold_ ? "--no-fold" : "";
+  if (no_fold_) return "--no-fold";
+  return trace_.any();
 }
 
 studies::RunSettings RunFlags::settings(const Context& context) const {
@@ -119,6 +122,8 @@ class Session {
     const double wall = seconds_of(CLOCK_MONOTONIC);
     const double cpu = seconds_of(CLOCK_THREAD_CPUTIME_ID);
     studies::RunSettings settings = flags_.settings(context_);
+    std::optional<execution::Timeline> timeline = flags_.trace().timeline();
+    if (timeline) settings.timeline = &*timeline;
     settings.keep_going = [&](const serving::Progress& progress) {
       meter_.update(index, progress.simulated_s, progress.requests_finished, progress.events);
       return SignalGuard::received() == 0;
@@ -130,12 +135,16 @@ class Session {
       info.files.push_back(file.string());
     }
     std::vector<reports::WrittenFile> files;
+    std::string trace_note;
     try {
       if (planned.folder) files = reports::write_result_files(*planned.folder, report, info);
+      if (timeline) trace_note = flags_.trace().write(*timeline, context_);
     } catch (const io::IoError&) {
       return not_written(answer(planned, report, {}), std::current_exception());
     }
-    return answer(planned, report, files);
+    Answer answer = this->answer(planned, report, files);
+    answer.note += trace_note;
+    return answer;
   }
 
   Answer failed(std::size_t index, const std::exception_ptr& exception) const {
@@ -362,8 +371,14 @@ void warn_before(const Context& context, const RunFlags& flags, const std::vecto
 int run_all(const Context& context, const RunFlags& flags, const std::vector<PlannedRun>& plan,
             std::size_t jobs) {
   static_cast<void>(flags.settings(context));  // tells of bad values before anything runs
+  flags.trace().check_usage(plan.size());
   if (flags.output() && flags.output()->empty()) throw io::IoError("-o", 0, "needs the name of a folder");
   const MadeFolders folders(plan);
+  if (flags.trace().wanted()) {
+    const PlannedRun& only = plan.front();
+    studies::check_trace(only.prepared.loaded, only.prepared.folder, context.data_dir);
+    flags.trace().check_file(studies::input_files(only.prepared, context.data_dir), only.folder);
+  }
   warn_before(context, flags, plan);
   const SignalGuard signals;
   Session session(context, flags, plan);

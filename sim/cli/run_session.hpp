@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "sim/cli/command.hpp"
+#include "sim/cli/trace_flags.hpp"
 #include "sim/studies/run.hpp"
 
 namespace moesim::cli {
@@ -18,6 +19,7 @@ class RunFlags {
   void declare(Arguments& arguments);
 
   [[nodiscard]] const std::optional<std::string>& output() const { return output_; }
+  [[nodiscard]] const TraceFlags& trace() const { return trace_; }
   [[nodiscard]] bool hash() const { return hash_; }
   [[nodiscard]] bool enforce() const { return enforce_; }
   [[nodiscard]] bool expect() const { return expect_; }
@@ -33,6 +35,7 @@ class RunFlags {
   std::optional<std::string> until_;
   std::optional<std::string> max_events_;
   std::optional<std::string> max_wall_;
+  TraceFlags trace_;
   bool enforce_ = false;
   bool expect_ = false;
   bool hash_ = false;

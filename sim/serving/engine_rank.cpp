@@ -162,4 +162,8 @@ std::int64_t EngineRank::tokens_in_step() const {
   return sum;
 }
 
+std::int64_t EngineRank::sequences_in_step() const {
+  return std::count_if(running_.begin(), running_.end(), [](const Sequence& s) { return s.scheduled > 0; });
+}
+
 }  // namespace moesim::serving

@@ -94,6 +94,7 @@ class EngineRank {
   // Tokens whose KV is in the cache now, and those of the running step.
   [[nodiscard]] std::int64_t tokens_in_cache() const;
   [[nodiscard]] std::int64_t tokens_in_step() const;
+  [[nodiscard]] std::int64_t sequences_in_step() const;
   // Requests that were preempted, or first put into a batch, by the last schedule().
   [[nodiscard]] const std::vector<std::int64_t>& preempted() const { return preempted_; }
   [[nodiscard]] const std::vector<std::int64_t>& admitted() const { return admitted_; }

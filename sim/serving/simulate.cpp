@@ -9,6 +9,7 @@
 #include "sim/serving/fleet.hpp"
 #include "sim/serving/memory.hpp"
 #include "sim/serving/recorder.hpp"
+#include "sim/serving/step_trace.hpp"
 #include "sim/serving/summary.hpp"
 #include "workloads/source.hpp"
 #include "workloads/time_limit.hpp"
@@ -46,6 +47,7 @@ class Server {
         source_(workloads::make_source(scenario.workload, static_cast<std::uint64_t>(scenario.seed),
                                        {options.scenario_dir, options.data_dir})),
         recorder_(static_cast<std::int64_t>(fleet_.groups())),
+        trace_(options.timeline, fleet_),
         sim_(core::SimulationLimits{options.max_events, core::kEventSequences}),
         deciding_(fleet_.groups(), false),
         step_ended_(fleet_.groups(), Time{-1}) {}
@@ -102,8 +104,12 @@ class Server {
     }
   }
 
-  // Brings the recorder up to now with the state that has held so far: first thing in every handler.
-  void record() { recorder_.advance(sim_.now(), state_); }
+  // Brings the recorder and the trace up to now with the state that has held so far: first thing in every
+  // handler.
+  void record() {
+    recorder_.advance(sim_.now(), state_);
+    trace_.advance(sim_.now(), state_);
+  }
 
   void send(const Request& request) {
     const Time arrives = request.arrival + scenario_->deployment.engine.host.http.value;
@@ -243,6 +249,7 @@ class Server {
     update_state();
     if (!started) return;
     ++state_.busy_groups;
+    trace_.begin_step(index, sim_.now(), group);
     ++steps_;
     const core::Duration length = group.step_time().total;
     const bool ends = length <= kEndOfRun - sim_.now();
@@ -274,6 +281,7 @@ class Server {
     record();
     tokens_out_.clear();
     fleet_.group(index).finish_step(tokens_out_);
+    trace_.end_step(index, sim_.now());
     --state_.busy_groups;
     step_ended_[index] = sim_.now();
     update_state();
@@ -308,6 +316,7 @@ class Server {
     record();
     if (how == RunEnd::until) recorder_.advance(Time{options_->until->ps}, state_);
     if (how != RunEnd::complete) recorder_.close_window();
+    trace_.finish(recorder_.now(), state_);
     Results results;
     results.end = how;
     results.gpus = fleet_.gpus();
@@ -343,6 +352,7 @@ class Server {
   Fleet fleet_;
   std::unique_ptr<workloads::RequestSource> source_;
   Recorder recorder_;
+  StepTrace trace_;
   core::Simulation<> sim_;
   SystemState state_;
   std::vector<bool> deciding_;

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "sim/execution/replica_setup.hpp"
+#include "sim/execution/timeline.hpp"
 #include "sim/serving/results.hpp"
 #include "sim/serving/scenario.hpp"
 
@@ -38,6 +38,7 @@ struct RunOptions {
   std::optional<core::Duration> until;  // stop after so much simulated time
   std::uint64_t max_events = UINT64_MAX;
   execution::StepOptions step;
+  execution::Timeline* timeline = nullptr;  // gets what happened when; nothing is recorded without one
   // Called now and then; false stops the run in good order with partial results.
   std::function<bool(const Progress&)> keep_going;
 };

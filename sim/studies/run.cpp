@@ -110,6 +110,7 @@ reports::RunReport execute(const PreparedRun& prepared, const config::Catalogue&
   options.max_events = settings.max_events;
   options.step.memo = settings.memo;
   options.step.fold = settings.fold;
+  options.timeline = settings.timeline;
   bool out_of_time = false;
   const auto start = Clock::now();
   options.keep_going = [&](const serving::Progress& progress) {
