@@ -365,7 +365,7 @@ double MaxMinNetwork::use(std::uint32_t resource) const {
   double used = 0.0;
   for (const User& user : resources_[resource].users) {
     const Class& one = classes_[user.flow_class];
-    if (one.flows > 0) used += static_cast<double>(one.flows) * one.rate * user.coefficient;
+    used += static_cast<double>(one.flows) * one.rate * user.coefficient;
   }
   return used;
 }
