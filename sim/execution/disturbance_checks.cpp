@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <map>
 #include <set>
@@ -64,7 +65,8 @@ void add_guesses(std::string_view shape, std::string_view name, std::vector<std:
     std::vector<std::string> longer;
     for (const std::string& text : all) {
       for (const std::int64_t guess : {number, number - 1, number / 10, number % 10}) {
-        if (guess >= 0) longer.push_back(text + std::to_string(guess));
+        const bool dropped = number < 10 && guess < number - 1;
+        if (guess >= 0 && !dropped) longer.push_back(text + std::to_string(guess));
       }
     }
     all = std::move(longer);
@@ -149,14 +151,12 @@ class DisturbanceChecker {
   std::optional<LinkIndex> link(const std::string& name, const std::string& pointer) {
     const auto found = topology_->find_link(name);
     if (found) return found;
-    const std::vector<LinkKind> kinds = topology_->link_kinds();
     std::vector<std::string> guesses, forms;
     std::string message;
-    for (const LinkKind kind : kinds) {
-      const std::string_view form = name_form(kind);
-      forms.emplace_back(form);
-      add_guesses(shape_of(form), name, guesses);
-      if (shape_of(form) == shape_of(name)) message = no_such("link", name, *topology_, ends_of(kind));
+    for (const KnownLinks& known : known_links()) {
+      forms.push_back(known.form);
+      add_guesses(shape_of(known.form), name, guesses);
+      if (shape_of(known.form) == shape_of(name)) message = no_such("link", name, *topology_, known.ends);
     }
     for (std::size_t kind = 0; kind < hardware::kLinkKinds && message.empty(); ++kind) {
       const std::string_view form = name_form(static_cast<LinkKind>(kind));
@@ -170,16 +170,28 @@ class DisturbanceChecker {
     return std::nullopt;
   }
 
-  // "node0.gpu0.port-out .. node3.gpu7.port-out", the first and the last link of a kind.
-  std::string ends_of(LinkKind kind) const {
-    std::int32_t first = -1, last = -1;
+  // The kinds of links that the cluster has, with the first and the last link of each. Looked for once: a
+  // large cluster has millions of links.
+  struct KnownLinks {
+    std::string form;
+    std::string ends;  // "node0.gpu0.port-out .. node3.gpu7.port-out"
+  };
+  const std::vector<KnownLinks>& known_links() {
+    if (!known_links_.empty()) return known_links_;
+    std::array<std::int32_t, hardware::kLinkKinds> first{}, last{};
     const auto links = topology_->links();
-    for (std::size_t i = 0; i < links.size(); ++i) {
-      if (links[i].kind != kind) continue;
-      last = static_cast<std::int32_t>(i);
-      if (first < 0) first = last;
+    for (std::size_t i = links.size(); i-- > 0;) {
+      const auto kind = static_cast<std::size_t>(links[i].kind);
+      first[kind] = static_cast<std::int32_t>(i);
+      last[kind] = std::max(last[kind], first[kind]);
     }
-    return fmt::format("{} .. {}", topology_->name(LinkIndex{first}), topology_->name(LinkIndex{last}));
+    for (const LinkKind kind : topology_->link_kinds()) {
+      const auto k = static_cast<std::size_t>(kind);
+      known_links_.push_back(
+          {std::string(name_form(kind)), fmt::format("{} .. {}", topology_->name(LinkIndex{first[k]}),
+                                                     topology_->name(LinkIndex{last[k]}))});
+    }
+    return known_links_;
   }
 
   std::optional<detail::NicPlace> nic(const std::string& name, const std::string& pointer) {
@@ -255,8 +267,8 @@ class DisturbanceChecker {
         if (until && *until <= all[group[i]].from) continue;
         const auto [earlier, later] = std::minmax(group[i - 1], group[i]);
         problems_->error(fmt::format("/faults/{}", later),
-                         fmt::format("overlaps with fault {} (counted from 0): both are a \"{}\" of {}",
-                                     earlier, config::enum_name(key.first), key.second));
+                         fmt::format("overlaps with /faults/{}: both are a \"{}\" of {}", earlier,
+                                     config::enum_name(key.first), key.second));
         good = false;
       }
     }
@@ -291,6 +303,7 @@ class DisturbanceChecker {
   std::int64_t used_;
   Problems* problems_;
   std::set<DeviceIndex> in_background_;
+  std::vector<KnownLinks> known_links_;
 };
 
 }  // namespace

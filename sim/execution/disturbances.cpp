@@ -28,7 +28,7 @@ void check_fault(const Fault& fault, config::Problems& problems) {
     problems.error("/factor",
                    fmt::format("a \"{}\" fault has no \"factor\": nothing is left while it lasts", kind));
   } else if (fault.factor && *fault.factor >= 1) {
-    problems.error("/factor", "must be less than 1: a factor of 1 leaves all of the bandwidth", "",
+    problems.error("/factor", "1 is out of range: must be less than 1, which leaves all of the bandwidth", "",
                    "out_of_range");
   }
   if (fault.until && *fault.until <= fault.from) {

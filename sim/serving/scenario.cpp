@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "models/cost/price.hpp"
+#include "models/hardware/topology.hpp"
 #include "sim/serving/rules.hpp"
 
 namespace moesim::serving {
@@ -167,12 +168,30 @@ void check_formats(const Scenario& scenario, config::Problems& problems) {
   }
 }
 
+void check_faults_and_background(const Scenario& scenario, config::Problems& problems) {
+  if (scenario.faults.empty() && scenario.background.empty()) return;
+  if (scenario.fidelity == Fidelity::step) {
+    const auto refuse = [&](std::string_view pointer, std::string_view what) {
+      problems.error(pointer,
+                     fmt::format("{} \"fidelity\": \"kernel\": at step fidelity nothing is shared", what),
+                     "\"fidelity\": \"kernel\"", "needs_kernel_fidelity");
+    };
+    if (!scenario.faults.empty()) refuse("/faults", "faults need");
+    if (!scenario.background.empty()) refuse("/background", "background traffic needs");
+  }
+  std::int64_t used = 0;
+  for (const auto& [name, pool] : scenario.deployment.pools) used += pool.replicas * pool.layout().ranks();
+  execution::check_disturbances(scenario.faults, scenario.background, hardware::Topology(scenario.cluster),
+                                used, problems);
+}
+
 void check_scenario(const Scenario& scenario, config::Problems& problems) {
   check_layouts(scenario, problems);
   check_formats(scenario, problems);
   check_defaults(scenario, problems);
   check_rules(scenario.slo, "/slo", problems);
   check_rules(scenario.expect, "/expect", problems);
+  check_faults_and_background(scenario, problems);
 }
 
 }  // namespace
@@ -197,6 +216,9 @@ const config::Record<Scenario>& record_of(config::Type<Scenario>) {
           .optional("expect", &S::expect, "Facts that `run --expect` checks, in the form of \"slo\"")
           .optional("prices", &S::prices, "Prices")
           .optional("fidelity", &S::fidelity, "How a step is simulated")
+          .optional("faults", &S::faults, "What is slow or gone for a while; needs kernel fidelity")
+          .optional("background", &S::background,
+                    "Traffic that is not the deployment's own; needs kernel fidelity")
           .optional("seed", &S::seed, "Seed of every random draw", config::between(0, 9007199254740992.0))
           .check(check_scenario);
   return record;

@@ -15,12 +15,13 @@
 #include "models/llm/layout.hpp"
 #include "models/routing/popularity.hpp"
 #include "sim/config/record.hpp"
+#include "sim/execution/disturbances.hpp"
 #include "workloads/workload.hpp"
 
 namespace moesim::serving {
 
 enum class Kind : std::uint8_t { serving };
-enum class Fidelity : std::uint8_t { step };
+enum class Fidelity : std::uint8_t { step, kernel };
 enum class Mode : std::uint8_t { aggregated };  // prefill and decode in the same replicas
 enum class Role : std::uint8_t { mixed };
 enum class Balancer : std::uint8_t { round_robin, least_loaded };
@@ -88,6 +89,8 @@ struct Scenario {
   std::vector<std::string> expect;  // the same form, on any metric of the results
   Prices prices;
   Fidelity fidelity = Fidelity::step;
+  std::vector<execution::Fault> faults;        // only at kernel fidelity
+  std::vector<execution::Traffic> background;  // likewise
   std::int64_t seed = 1;
 
   // The formats of the run. Weights: what is asked for, else the format in which the model was published.
@@ -117,7 +120,10 @@ struct EnumNames<serving::Kind> {
 template <>
 struct EnumNames<serving::Fidelity> {
   static constexpr EnumName<serving::Fidelity> table[] = {
-      {serving::Fidelity::step, "step", "the time of a step is summed from operator times; no contention"}};
+      {serving::Fidelity::step, "step", "the time of a step is summed from operator times; no contention"},
+      {serving::Fidelity::kernel, "kernel",
+       "every operator of every rank is an activity on streams that share SMs, HBM and links; "
+       "contention is a result"}};
 };
 template <>
 struct EnumNames<serving::Mode> {

@@ -64,6 +64,8 @@ std::vector<Place> scenario_places() {
   places.push_back({"memory", table_of<serving::MemorySettings>()});
   places.push_back({"kv", table_of<serving::KvSettings>()});
   places.push_back({"prices", table_of<serving::Prices>()});
+  places.push_back({"faults", table_of<execution::Fault>()});
+  places.push_back({"background", table_of<execution::Traffic>()});
   return places;
 }
 
@@ -172,6 +174,8 @@ std::vector<Choice> choices() {
   add_enum<cost::BudgetRule>(all, "budget-rule", "memory.rule, engine kv.budget_rule");
   add_enum<cost::AllToAll>(all, "all-to-all", "engine comm.all_to_all");
   add_enum<serving::Fidelity>(all, "fidelity", "fidelity");
+  add_enum<execution::FaultKind>(all, "fault", "faults.N.kind");
+  add_enum<execution::TrafficKind>(all, "background", "background.N.kind");
   return all;
 }
 

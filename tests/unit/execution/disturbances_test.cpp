@@ -193,7 +193,8 @@ TEST_CASE("a fault has a factor where its kind has one, between 0 and 1") {
   };
   CHECK(factor("0.999") == "");
   CHECK(factor("1") ==
-        "/faults/0/factor: must be less than 1: a factor of 1 leaves all of the bandwidth [] out_of_range\n");
+        "/faults/0/factor: 1 is out of range: must be less than 1, which leaves all of the bandwidth [] "
+        "out_of_range\n");
   for (const char* value : {"0", "-0.5", "1.5"}) {
     INFO(value);
     CHECK(factor(value).find("/faults/0/factor: ") == 0);
@@ -226,6 +227,7 @@ TEST_CASE("devices, links and NICs that do not exist are told with what exists")
         "[\"node1.gpu3\"] unknown_device\n");
   CHECK(unknown("paused-device", "node0-gpu3").find("[\"node0.gpu3\"]") != std::string::npos);
   CHECK(unknown("paused-device", "nodes").find("[]") != std::string::npos);
+  CHECK(unknown("paused-device", "node7.gpu0").find("[]") != std::string::npos);  // not node0 for node7
   CHECK(unknown("paused-device", "node0.nic3") ==
         "/faults/0/target: \"node0.nic3\" is a NIC and no device: node0 .. node1, gpu0 .. gpu7 "
         "[\"node0.gpu3\"] unknown_device\n");
@@ -265,7 +267,7 @@ TEST_CASE("faults of a kind and target may follow but not overlap one another") 
   CHECK(two(R"("until": "2 s")", R"("from": "2 s")") == "");
   CHECK(two(R"("from": "2 s")", R"("until": "2 s")") == "");
   const std::string overlap =
-      "/faults/1: overlaps with fault 0 (counted from 0): both are a \"paused-device\" of node0.gpu0 [] "
+      "/faults/1: overlaps with /faults/0: both are a \"paused-device\" of node0.gpu0 [] "
       "contradiction\n";
   CHECK(two(R"("until": "2 s")", R"("from": "1999 ms")") == overlap);
   CHECK(two(R"("from": "1 s")", R"("until": "1001 ms")") == overlap);

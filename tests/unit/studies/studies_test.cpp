@@ -336,6 +336,11 @@ TEST_CASE("every topic can be described, and every entry of the catalogue") {
   CHECK(describe("metric", "ttft", catalogue()).document.find("metrics")->items.size() == 6);
   CHECK(describe("workload", "poisson", catalogue()).document.find("fields")->items.size() == 1);
   CHECK(describe("policy", "balancer", catalogue()).document.find("policies")->items.size() == 2);
+  CHECK(describe("policy", "fidelity", catalogue()).document.find("policies")->items.size() == 2);
+  CHECK(describe("policy", "fault", catalogue()).document.find("policies")->items.size() == 4);
+  CHECK(describe("policy", "all-reduce", catalogue()).document.find("policies")->items.size() == 1);
+  CHECK(describe("scenario", "faults", catalogue()).document.find("fields")->items.size() == 5);
+  CHECK(describe("scenario", "background", catalogue()).document.find("fields")->items.size() == 8);
   for (const char* topic : {"gpu", "node", "fabric", "engine", "model"}) {
     CHECK(code_of([&] { static_cast<void>(describe(topic, "no-such", catalogue())); }) == "unknown_entry");
   }
