@@ -205,18 +205,20 @@ class ProcessContext {
 template <EventKind Kind>
 class Processes : public ProcessContext {
  public:
-  // Wake-ups run in `phase` of their instant.
+  // Wake-ups run in `phase` of their instant, unless a delay says otherwise.
   Processes(Simulation<>& simulation, Kind wake_up, Phase phase = Phase::decision)
       : simulation_(&simulation), wake_up_(wake_up), phase_(phase) {}
 
   [[nodiscard]] Time now() const { return simulation_->now(); }
   [[nodiscard]] Kind wake_up() const { return wake_up_; }
 
-  // An event that happens after the delay. Throws InvariantError for a negative one.
-  [[nodiscard]] Event delay(Duration length) {
+  // An event that happens after the delay, in a phase of that instant. Throws InvariantError for a negative
+  // delay, or none and a phase that is over.
+  [[nodiscard]] Event delay(Duration length) { return delay(length, phase_); }
+  [[nodiscard]] Event delay(Duration length, Phase phase) {
     std::uint32_t number = 0;
     Event event = numbered_event(number);
-    simulation_->schedule(simulation_->now() + length, phase_, wake_up_, number);
+    simulation_->schedule(simulation_->now() + length, phase, wake_up_, number);
     return event;
   }
 

@@ -57,8 +57,10 @@ llm::Layout group_layout(const Scenario& scenario, const Pool& pool) {
   return layout;
 }
 
-execution::ReplicaSetup make_setup(const Scenario& scenario, const llm::Layout& layout,
-                                   const hardware::Topology& topology, std::int64_t first) {
+}  // namespace
+
+execution::ReplicaSetup replica_setup(const Scenario& scenario, const llm::Layout& layout,
+                                      const hardware::Topology& topology, std::int64_t first) {
   execution::ReplicaSetup setup;
   setup.architecture = scenario.model;
   setup.layout = layout;
@@ -77,25 +79,33 @@ execution::ReplicaSetup make_setup(const Scenario& scenario, const llm::Layout& 
   return setup;
 }
 
+namespace {
+
 // Groups that see the same links share one model and its memory of prices.
 class Models {
  public:
-  explicit Models(execution::StepOptions options) : options_(options) {}
-  std::shared_ptr<execution::StepModel> get(execution::ReplicaSetup setup) {
+  Models(Fidelity fidelity, execution::StepOptions options) : fidelity_(fidelity), options_(options) {}
+  StepCosts get(execution::ReplicaSetup setup) {
     const auto found = std::find_if(known_.begin(), known_.end(), [&](const auto& known) {
       return same(known.first.tensor_group, setup.tensor_group) &&
              same(known.first.data_group, setup.data_group) &&
              same(known.first.expert_group, setup.expert_group);
     });
     if (found != known_.end()) return found->second;
-    auto model = std::make_shared<execution::StepModel>(setup, options_);
-    known_.emplace_back(std::move(setup), model);
-    return model;
+    StepCosts costs;
+    if (fidelity_ == Fidelity::kernel) {
+      costs.planner = std::make_shared<execution::KernelPlanner>(setup, options_.memo);
+    } else {
+      costs.model = std::make_shared<execution::StepModel>(setup, options_);
+    }
+    known_.emplace_back(std::move(setup), costs);
+    return costs;
   }
 
  private:
+  Fidelity fidelity_;
   execution::StepOptions options_;
-  std::vector<std::pair<execution::ReplicaSetup, std::shared_ptr<execution::StepModel>>> known_;
+  std::vector<std::pair<execution::ReplicaSetup, StepCosts>> known_;
 };
 
 std::string does_not_fit(const MemoryBudget& budget) {
@@ -127,14 +137,18 @@ Fleet::Fleet(const Scenario& scenario, const std::vector<MemoryBudget>& budgets,
     const MemoryBudget& budget = budgets[index];
     if (budget.kv_blocks < 1)
       throw InfeasibleError(does_not_fit(budget), memory_remedy(scenario, name, pool));
-    Models models(options);
+    Models models(scenario.fidelity, options);
     const llm::Layout layout = group_layout(scenario, pool);
     for (std::int64_t r = 0; r < pool.replicas; ++r) {
       std::vector<StepGroup> groups;
       for (std::int64_t rank = 0; rank < pool.dp_attention; rank += layout.dp) {
         const std::int64_t first = gpus_ + rank * pool.tp;
-        groups.emplace_back(models.get(make_setup(scenario, layout, topology, first)), engine, rules,
-                            layout.dp, budget.kv_blocks);
+        std::vector<DeviceIndex> devices;
+        for (std::int64_t i = 0; i < layout.ranks(); ++i) {
+          devices.push_back({static_cast<std::int32_t>(first + i)});
+        }
+        groups.emplace_back(models.get(replica_setup(scenario, layout, topology, first)), engine, rules,
+                            layout.dp, budget.kv_blocks, std::move(devices));
       }
       const std::size_t first_group = groups_.size();
       for (std::size_t g = 0; g < groups.size(); ++g) groups_.push_back({members_.size(), g});

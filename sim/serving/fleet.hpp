@@ -4,11 +4,16 @@
 #include <cstdint>
 #include <vector>
 
+#include "models/hardware/topology.hpp"
 #include "sim/serving/replica.hpp"
 #include "sim/serving/scenario.hpp"
 #include "sim/serving/simulate.hpp"
 
 namespace moesim::serving {
+
+// What the prices of ranks depend on that sit on the devices from `first` on.
+[[nodiscard]] execution::ReplicaSetup replica_setup(const Scenario& scenario, const llm::Layout& layout,
+                                                    const hardware::Topology& topology, std::int64_t first);
 
 struct FleetMember {
   Replica replica;

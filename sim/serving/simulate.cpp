@@ -5,7 +5,12 @@
 #include <algorithm>
 #include <map>
 
+#include "models/hardware/topology.hpp"
+#include "sim/core/process.hpp"
 #include "sim/core/simulation.hpp"
+#include "sim/execution/kernel_executor.hpp"
+#include "sim/serving/disturber.hpp"
+#include "sim/serving/events.hpp"
 #include "sim/serving/fleet.hpp"
 #include "sim/serving/memory.hpp"
 #include "sim/serving/recorder.hpp"
@@ -22,12 +27,6 @@ using core::Duration;
 using core::Phase;
 using core::Time;
 using workloads::Request;
-
-enum class Event : std::uint8_t {
-  step_end,  // target: group of ranks
-  enqueue,   // target: slot of the request on its way
-  decide,    // target: group of ranks
-};
 
 // Nothing is simulated beyond: what an event adds to the clock (an answer's way, the next step) fits in the
 // other half of a Time.
@@ -49,10 +48,23 @@ class Server {
         recorder_(static_cast<std::int64_t>(fleet_.groups())),
         trace_(options.timeline, fleet_),
         sim_(core::SimulationLimits{options.max_events, core::kEventSequences}),
-        deciding_(fleet_.groups(), false),
-        step_ended_(fleet_.groups(), Time{-1}) {}
+        processes_(sim_, Event::wake_up),
+        idle_(fleet_.groups()),
+        step_ended_(fleet_.groups(), Time{-1}) {
+    if (scenario.fidelity != Fidelity::kernel) return;
+    topology_.emplace(scenario.cluster);
+    kernels_.emplace(*topology_, sim_, processes_,
+                     execution::KernelEvents::from(static_cast<std::uint8_t>(Event::kernels)),
+                     options.timeline);
+    kernels_->machine().verify_every(options.verify_every);
+    disturber_.emplace(scenario, *topology_, processes_, *kernels_);
+  }
 
   Results run() {
+    if (disturber_) disturber_->start();
+    for (std::size_t index = 0; index < fleet_.groups(); ++index) {
+      processes_.start(run_group(processes_, index));
+    }
     pull();
     const bool until = options_->until && options_->until->ps <= kEndOfRun.ps;
     const Time end = until ? Time{options_->until->ps} : kEndOfRun;
@@ -61,7 +73,8 @@ class Server {
       const core::RunEnd chunk = run_chunk(end);
       if (chunk == core::RunEnd::no_more_events || chunk == core::RunEnd::time_reached) {
         if (chunk == core::RunEnd::time_reached) how = until ? RunEnd::until : RunEnd::time_limit;
-        if (endless_step_) how = until ? RunEnd::until : RunEnd::time_limit;
+        // A step at kernel fidelity that cannot go on has no event.
+        if (endless_step_ || (kernels_ && state_.busy_groups > 0)) how = until ? RunEnd::until : RunEnd::time_limit;
         break;
       }
       if (sums_full_) {
@@ -84,24 +97,29 @@ class Server {
   // A bounded number of events, so that a caller can look at the clock and at signals in between.
   core::RunEnd run_chunk(Time end) {
     constexpr int kChunk = 4096;
-    const auto handler = [this](core::EventKey key) { handle(key); };
+    const auto handler = [this](core::EventKey key) { return handle(key); };
     for (int i = 0; i < kChunk && !sums_full_; ++i) {
-      if (sim_.pending() == 0) return core::RunEnd::no_more_events;
+      if (sim_.pending() == 0 || all_done()) return core::RunEnd::no_more_events;
       if (!sim_.pending_by(end)) return core::RunEnd::time_reached;
       if (!sim_.step(handler)) return core::RunEnd::event_limit;
     }
     return core::RunEnd::event_limit;
   }
 
-  void handle(core::EventKey key) {
-    switch (key.kind<Event>()) {
-      case Event::step_end:
-        return end_step(key.target());
-      case Event::enqueue:
-        return enqueue(key.target());
-      case Event::decide:
-        return decide(key.target());
+  core::Handled handle(core::EventKey key) {
+    if (kernels_ && kernels_->owns(key)) return kernels_->handle(key);
+    if (key.kind<Event>() == Event::wake_up) {
+      processes_.resume(key);
+    } else {
+      enqueue(key.target());
     }
+    return core::Handled::executed;
+  }
+
+  // Background traffic and faults may go on for ever: the run ends with its last request.
+  [[nodiscard]] bool all_done() const {
+    return disturber_ && !disturber_->idle() && source_empty_ && on_the_way_ == 0 && state_.running == 0 &&
+           state_.waiting == 0 && state_.busy_groups == 0;
   }
 
   // Brings the recorder and the trace up to now with the state that has held so far: first thing in every
@@ -112,6 +130,7 @@ class Server {
   }
 
   void send(const Request& request) {
+    ++on_the_way_;
     const Time arrives = request.arrival + scenario_->deployment.engine.host.http.value;
     std::uint32_t slot = 0;
     if (free_slots_.empty() && slots_.size() == kSharedSlot) {
@@ -131,6 +150,7 @@ class Server {
   }
 
   Request take(std::uint32_t slot) {
+    --on_the_way_;
     // Events of the shared slot come in the order of the map's keys.
     if (slot == kSharedSlot) return std::move(crowd_.extract(crowd_.begin()).mapped());
     free_slots_.push_back(slot);
@@ -141,6 +161,7 @@ class Server {
   // requests of one instant (the burst of a closed loop) together.
   void pull() {
     if (open_on_the_way_) return;
+    source_empty_ = false;
     while (const auto request = source_->next()) {
       send(*request);
       if (request->arrival > sim_.now()) {
@@ -149,6 +170,7 @@ class Server {
         return;
       }
     }
+    source_empty_ = true;
   }
 
   RequestRow& row_of(const Request& request) {
@@ -224,18 +246,34 @@ class Server {
     pull();
   }
 
+  // A group that waits for work gets to decide at this instant, once.
   void wake(std::size_t index) {
-    if (deciding_[index] || fleet_.group(index).busy()) return;
-    deciding_[index] = true;
-    sim_.schedule(sim_.now(), Phase::decision, Event::decide, static_cast<std::uint32_t>(index));
+    if (idle_[index] && !idle_[index]->triggered()) idle_[index]->trigger();
   }
 
-  void decide(std::size_t index) {
+  // Ranks that step together: a step after the other while there is work, else they wait for some. Decisions
+  // come after all that ends and arrives at their instant.
+  core::Process run_group(core::ProcessContext&, std::size_t index) {
+    while (true) {
+      if (!choose_step(index)) {
+        core::Event work = processes_.event();
+        idle_[index] = work;
+        co_await work;
+      } else {
+        std::uint32_t run = 0;
+        core::Event ended = begin_step(index, run);
+        co_await ended;
+        end_step(index, run);
+      }
+      core::Event decision = processes_.delay(Duration{}, Phase::decision);
+      co_await decision;
+    }
+  }
+
+  bool choose_step(std::size_t index) {
     record();
-    deciding_[index] = false;
     StepGroup& group = fleet_.group(index);
-    const std::int64_t epoch = sim_.now().ps / scenario_->routing.epoch.ps;
-    const bool started = group.start_step(epoch, step_ended_[index] == sim_.now());
+    const bool chosen = group.choose_step(step_ended_[index] == sim_.now());
     std::int64_t preempted = 0;
     for (const EngineRank& rank : group.ranks()) {
       for (const std::int64_t id : rank.preempted()) ++rows_[static_cast<std::size_t>(id)].preemptions;
@@ -247,22 +285,33 @@ class Server {
     }
     recorder_.count_preemptions(preempted);
     update_state();
-    if (!started) return;
+    return chosen;
+  }
+
+  // Returns the event of the end of the chosen step. One that outlasts the run is left out of the sums, as
+  // its parts may have none.
+  core::Event begin_step(std::size_t index, std::uint32_t& run) {
+    StepGroup& group = fleet_.group(index);
     ++state_.busy_groups;
     trace_.begin_step(index, sim_.now(), group);
     ++steps_;
-    const core::Duration length = group.step_time().total;
-    const bool ends = length <= kEndOfRun - sim_.now();
-    sums_full_ = ends && length.ps > INT64_MAX - step_time_.total.ps;
-    endless_step_ |= !ends;
-    // A step that outlasts the run is left out, as its parts may have no sum.
-    if (ends && !sums_full_) step_time_ += group.step_time();
     const std::int64_t tokens = group.step_tokens();
     const std::int64_t decodes = group.step_decode_tokens();
     recorder_.count_step(tokens - decodes, decodes);
+    const std::int64_t epoch = sim_.now().ps / scenario_->routing.epoch.ps;
     routed_tokens_[routing::drifts(scenario_->routing.popularity) ? epoch : 0] += tokens;
-    if (!ends) return;
-    sim_.schedule(sim_.now() + length, Phase::completion, Event::step_end, static_cast<std::uint32_t>(index));
+    if (kernels_) return kernels_->start(group.plan(epoch), group.exposed_host_time(), run);
+    const execution::StepTime time = group.set_gpu_time(group.price(epoch));
+    const bool ends = time.total <= kEndOfRun - sim_.now();
+    endless_step_ |= !ends;
+    if (!ends) return processes_.event();
+    add_step_time(time);
+    return processes_.delay(time.total, Phase::completion);
+  }
+
+  void add_step_time(const execution::StepTime& time) {
+    sums_full_ = time.total.ps > INT64_MAX - step_time_.total.ps;
+    if (!sums_full_) step_time_ += time;
   }
 
   // The sums over replicas after one of them changed.
@@ -277,18 +326,18 @@ class Server {
     }
   }
 
-  void end_step(std::size_t index) {
+  void end_step(std::size_t index, std::uint32_t run) {
     record();
     tokens_out_.clear();
-    fleet_.group(index).finish_step(tokens_out_);
+    StepGroup& group = fleet_.group(index);
+    if (kernels_) add_step_time(group.set_gpu_time(kernels_->take_time(run)));
+    group.finish_step(tokens_out_);
     trace_.end_step(index, sim_.now());
     --state_.busy_groups;
     step_ended_[index] = sim_.now();
     update_state();
     const Time delivered = sim_.now() + scenario_->deployment.engine.host.http.value;
     for (const TokenOut& token : tokens_out_) deliver(token, delivered);
-    deciding_[index] = true;
-    sim_.schedule(sim_.now(), Phase::decision, Event::decide, static_cast<std::uint32_t>(index));
   }
 
   void deliver(const TokenOut& token, Time delivered) {
@@ -354,15 +403,21 @@ class Server {
   Recorder recorder_;
   StepTrace trace_;
   core::Simulation<> sim_;
+  core::Processes<Event> processes_;
+  std::optional<hardware::Topology> topology_;  // as the two below, at kernel fidelity only
+  std::optional<execution::KernelExecutor> kernels_;
+  std::optional<Disturber> disturber_;
   SystemState state_;
-  std::vector<bool> deciding_;
-  std::vector<Time> step_ended_;  // when the last step of each group ended
-  std::vector<Request> slots_;    // requests between client and engine
+  std::vector<std::optional<core::Event>> idle_;  // by group: what it waits for, if for work
+  std::vector<Time> step_ended_;                  // when the last step of each group ended
+  std::vector<Request> slots_;                    // requests between client and engine
   std::vector<std::uint32_t> free_slots_;
   std::map<std::pair<Time, std::uint64_t>, Request> crowd_;  // those beyond, by instant and order of sending
   bool endless_step_ = false;  // some group is in a step that ends after kEndOfRun
   bool sums_full_ = false;     // the replicas together worked for longer than a Duration holds
   bool open_on_the_way_ = false;
+  bool source_empty_ = false;    // it has no request until one of those in the system ends
+  std::int64_t on_the_way_ = 0;  // between client and engine
   std::int64_t open_request_ = -1;
   std::vector<RequestRow> rows_;
   std::vector<Request> requests_;

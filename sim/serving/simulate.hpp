@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "sim/execution/replica_setup.hpp"
 #include "sim/execution/timeline.hpp"
 #include "sim/serving/results.hpp"
 #include "sim/serving/scenario.hpp"
@@ -39,6 +40,8 @@ struct RunOptions {
   std::uint64_t max_events = UINT64_MAX;
   execution::StepOptions step;
   execution::Timeline* timeline = nullptr;  // gets what happened when; nothing is recorded without one
+  // Kernel fidelity: checks the certificate of every n-th solution of shared resources; 0: none.
+  std::uint32_t verify_every = 0;
   // Called now and then; false stops the run in good order with partial results.
   std::function<bool(const Progress&)> keep_going;
 };

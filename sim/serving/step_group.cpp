@@ -1,14 +1,15 @@
 #include "sim/serving/step_group.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "sim/core/check.hpp"
 
 namespace moesim::serving {
 
-StepGroup::StepGroup(std::shared_ptr<execution::StepModel> model, const cost::EngineProfile& engine,
-                     const RankRules& rules, std::int64_t ranks, std::int64_t kv_blocks)
-    : model_(std::move(model)), engine_(&engine) {
+StepGroup::StepGroup(StepCosts costs, const cost::EngineProfile& engine, const RankRules& rules,
+                     std::int64_t ranks, std::int64_t kv_blocks, std::vector<hardware::DeviceIndex> devices)
+    : costs_(std::move(costs)), engine_(&engine), devices_(std::move(devices)) {
   for (std::int64_t rank = 0; rank < ranks; ++rank) ranks_.emplace_back(rules, kv_blocks);
   batches_.resize(static_cast<std::size_t>(ranks));
 }
@@ -29,7 +30,7 @@ core::Duration StepGroup::host_time(std::int64_t sequences) const {
 StepGroup::Choice StepGroup::choose() {
   Choice choice;
   for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
-    const std::int64_t sequences = ranks_[rank].schedule(model_->batch_rule(), batches_[rank]);
+    const std::int64_t sequences = ranks_[rank].schedule(costs_.batch_rule(), batches_[rank]);
     choice.most_sequences = std::max(choice.most_sequences, sequences);
     if (sequences > 0) choice.decodes_only = choice.decodes_only && ranks_[rank].decodes_only();
   }
@@ -40,7 +41,7 @@ void StepGroup::take_arrivals() {
   for (EngineRank& rank : ranks_) rank.take_arrivals();
 }
 
-bool StepGroup::start_step(std::int64_t epoch, bool back_to_back) {
+bool StepGroup::choose_step(bool back_to_back) {
   core::check(!busy_, "ranks start a step while one is running");
   bool prepared = engine_->host.async && back_to_back;
   if (!prepared) take_arrivals();
@@ -53,21 +54,30 @@ bool StepGroup::start_step(std::int64_t epoch, bool back_to_back) {
   }
   if (choice.most_sequences == 0) return false;
   for (llm::RankBatch& batch : batches_) {
-    if (batch.tokens == 0) llm::add_chunk(batch, {1, 0, true}, model_->batch_rule());
+    if (batch.tokens == 0) llm::add_chunk(batch, {1, 0, true}, costs_.batch_rule());
   }
   if (choice.decodes_only) pad(batches_);
-  step_time_ = model_->price(batches_, epoch);
   const core::Duration host = host_time(choice.most_sequences);
   const core::Duration hidden = prepared ? gpu_time_ : core::Duration{};
-  const core::Duration exposed = std::max(core::Duration{}, host - hidden);
-  gpu_time_ = step_time_.total;
-  const auto grow = [&](core::Duration& sum) { sum = core::saturating_add(sum, exposed); };
-  grow(step_time_.total);
-  grow(step_time_.by_part[static_cast<std::size_t>(execution::Part::host)]);
-  grow(step_time_.by_resource[static_cast<std::size_t>(cost::Resource::latency)]);
-  grow(step_time_.by_label[static_cast<std::size_t>(engine_->host.per_sequence.label)]);
+  exposed_host_ = std::max(core::Duration{}, host - hidden);
   busy_ = true;
   return true;
+}
+
+execution::StepTime StepGroup::price(std::int64_t epoch) const {
+  return costs_.model->price(batches_, epoch);
+}
+
+execution::KernelProgram StepGroup::plan(std::int64_t epoch) const {
+  return costs_.planner->plan(batches_, epoch, devices_);
+}
+
+execution::StepTime StepGroup::set_gpu_time(const execution::StepTime& gpu) {
+  gpu_time_ = gpu.total;
+  execution::StepTime time = gpu;
+  execution::add(time, exposed_host_, execution::Part::host, cost::Resource::latency,
+                 engine_->host.per_sequence.label);
+  return time;
 }
 
 void StepGroup::finish_step(std::vector<TokenOut>& out) {

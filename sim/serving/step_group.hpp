@@ -10,26 +10,44 @@
 #include <vector>
 
 #include "models/cost/engine_profile.hpp"
+#include "sim/execution/kernel_planner.hpp"
 #include "sim/execution/step_model.hpp"
 #include "sim/serving/engine_rank.hpp"
 
 namespace moesim::serving {
 
+// What the steps of a group are run with. Groups that see the same links share it.
+struct StepCosts {
+  std::shared_ptr<execution::StepModel> model;        // at step fidelity
+  std::shared_ptr<execution::KernelPlanner> planner;  // at kernel fidelity
+
+  [[nodiscard]] const llm::BatchRule& batch_rule() const {
+    return model ? model->batch_rule() : planner->batch_rule();
+  }
+};
+
 class StepGroup {
  public:
-  StepGroup(std::shared_ptr<execution::StepModel> model, const cost::EngineProfile& engine,
-            const RankRules& rules, std::int64_t ranks, std::int64_t kv_blocks);
+  // `devices`: one per rank, the tensor ranks of a data-parallel rank side by side.
+  StepGroup(StepCosts costs, const cost::EngineProfile& engine, const RankRules& rules, std::int64_t ranks,
+            std::int64_t kv_blocks, std::vector<hardware::DeviceIndex> devices);
 
   void enqueue(std::size_t rank, const Sequence& sequence) { ranks_[rank].enqueue(sequence); }
-  // Chooses and prices the next step; false if no rank has anything to run. Needs !busy(). With an async
-  // engine the host prepares a step while the GPU runs the one before, if they are `back_to_back`: its time
-  // hides behind that one, and sequences that arrived after that one started join only the step after this.
-  [[nodiscard]] bool start_step(std::int64_t epoch, bool back_to_back);
+  // Chooses the next step; false if no rank has anything to run. Needs !busy(). With an async engine the host
+  // prepares a step while the GPU runs the one before, if they are `back_to_back`: its time hides behind that
+  // one, and sequences that arrived after that one started join only the step after this.
+  [[nodiscard]] bool choose_step(bool back_to_back);
+  // Of the chosen step: host time that the GPU waits for before it.
+  [[nodiscard]] core::Duration exposed_host_time() const { return exposed_host_; }
+  // The time of the chosen step on the GPU, at step fidelity, or what the ranks do in it, at kernel fidelity.
+  [[nodiscard]] execution::StepTime price(std::int64_t epoch) const;
+  [[nodiscard]] execution::KernelProgram plan(std::int64_t epoch) const;
+  // Tells how long the step takes on the GPU; returns it with the host's time.
+  execution::StepTime set_gpu_time(const execution::StepTime& gpu);
   // Ends the running step.
   void finish_step(std::vector<TokenOut>& out);
 
   [[nodiscard]] bool busy() const { return busy_; }
-  [[nodiscard]] const execution::StepTime& step_time() const { return step_time_; }  // of the running step
   [[nodiscard]] const std::vector<EngineRank>& ranks() const { return ranks_; }
   // Real tokens of the running step, without dummies and padding.
   [[nodiscard]] std::int64_t step_tokens() const;
@@ -45,13 +63,14 @@ class StepGroup {
   void pad(std::vector<llm::RankBatch>& batches) const;
   [[nodiscard]] core::Duration host_time(std::int64_t sequences) const;
 
-  std::shared_ptr<execution::StepModel> model_;
+  StepCosts costs_;
   const cost::EngineProfile* engine_;
   std::vector<EngineRank> ranks_;
   std::vector<llm::RankBatch> batches_;
+  std::vector<hardware::DeviceIndex> devices_;
   bool busy_ = false;
-  execution::StepTime step_time_;
-  core::Duration gpu_time_;  // of the running step, or of the last one
+  core::Duration exposed_host_;
+  core::Duration gpu_time_;  // of the last step whose time is known
 };
 
 }  // namespace moesim::serving
