@@ -11,6 +11,7 @@ using core::Phase;
 using core::Time;
 using hardware::DeviceIndex;
 using hardware::LinkIndex;
+using hardware::LinkKind;
 
 namespace {
 
@@ -182,14 +183,45 @@ void KernelExecutor::ask_member(const Collective& one, std::size_t member) {
   uses_.push_back({resources_.multiprocessors(device), share_of_time(op.multiprocessors_busy, op.alone)});
 }
 
-// Bytes over a route, each link of which gives `efficiency` of its bandwidth.
+// Bytes over a route, each link of which gives `efficiency` of its bandwidth, from and to memory. What limits
+// the sender is its port or its NIC, and likewise the receiver: all else on its side comes through these.
 KernelExecutor::Asked KernelExecutor::ask_route(const hardware::Route& route, double efficiency,
-                                                std::int64_t bytes) {
+                                                std::int64_t bytes, const RouteEnds& ends) {
   const std::int64_t rate = cost::share_of(topology_->bottleneck(route).value, efficiency);
   const Duration second{core::kPicosecondsPerSecond};
-  for (const LinkIndex link : route) {
+  const auto link_share = [&](LinkIndex link) {
     const double part = static_cast<double>(rate) / (topology_->link(link).capacity.as_double() * efficiency);
-    uses_.push_back({resources_.link(link), share_of_time(second, second, part)});
+    return share_of_time(second, second, part);
+  };
+  ResourceShare out, in;
+  for (const LinkIndex link : route) {
+    const LinkKind kind = topology_->link(link).kind;
+    const ResourceShare one{resources_.link(link), link_share(link), ResourceShare::kNone, 0};
+    if (kind == LinkKind::port_out || kind == LinkKind::nic_out || kind == LinkKind::mesh) out = one;
+    if (kind == LinkKind::port_in || kind == LinkKind::nic_in || kind == LinkKind::mesh) in = one;
+  }
+  // Copies over PCIe have but their host links.
+  if (out.share == 0)
+    out = {resources_.link(*route.begin()), link_share(*route.begin()), ResourceShare::kNone, 0};
+  const LinkIndex last = *(route.end() - 1);
+  if (in.share == 0) in = {resources_.link(last), link_share(last), ResourceShare::kNone, 0};
+  const auto add = [&](std::uint32_t resource, std::int64_t share, const ResourceShare& through) {
+    if (share == 0) return;
+    const bool itself = resource == through.resource || through.share == 0;
+    uses_.push_back({resource, share, itself ? ResourceShare::kNone : through.resource, through.share});
+  };
+  for (const LinkIndex link : route) {
+    const LinkKind kind = topology_->link(link).kind;
+    const bool inward = kind == LinkKind::port_in || kind == LinkKind::nic_in ||
+                        kind == LinkKind::leaf_down || kind == LinkKind::host_in;
+    add(resources_.link(link), link_share(link), inward ? in : out);
+  }
+  const double hbm = static_cast<double>(rate) / static_cast<double>(ends.hbm_rate);
+  if (ends.from) add(resources_.hbm(*ends.from), share_of_time(second, second, hbm), out);
+  if (ends.to) add(resources_.hbm(*ends.to), share_of_time(second, second, hbm), in);
+  if (ends.from && ends.multiprocessor_share > 0) {
+    add(resources_.multiprocessors(*ends.from), share_of_time(second, second, ends.multiprocessor_share),
+        out);
   }
   return {core::saturating_duration_for(bytes, rate), static_cast<double>(rate)};
 }
@@ -198,42 +230,24 @@ KernelExecutor::Asked KernelExecutor::ask_pair(const Collective& one, std::uint3
   const KernelOp& op = *one.op;
   const DeviceIndex source = one.devices[from], target = one.devices[to];
   const bool inside = topology_->place(source).domain == topology_->place(target).domain;
-  const double efficiency = inside ? op.scale_up_efficiency : op.network_efficiency;
   const hardware::Route route = topology_->route(source, target, patterns_.nics());
-  const Asked asked = ask_route(route, efficiency, op.pairs->from_to(from, to));
-  const Duration second{core::kPicosecondsPerSecond};
-  const double hbm = asked.bytes_per_s / static_cast<double>(op.hbm_rate);
-  for (const DeviceIndex end : {source, target}) {
-    uses_.push_back({resources_.hbm(end), share_of_time(second, second, hbm)});
-  }
   // A NIC fetches its bytes itself.
-  if (inside) {
-    uses_.push_back(
-        {resources_.multiprocessors(source), share_of_time(second, second, op.multiprocessor_share)});
-  }
-  return asked;
+  return ask_route(route, inside ? op.scale_up_efficiency : op.network_efficiency,
+                   op.pairs->from_to(from, to),
+                   {source, target, op.hbm_rate, inside ? op.multiprocessor_share : 0.0});
 }
 
 KernelExecutor::Asked KernelExecutor::ask_copy(const CopySpec& spec) {
-  hardware::Route route;
-  bool network = false;
+  const RouteEnds ends{spec.from, spec.to, spec.hbm_rate, 0.0};
   if (!spec.to) {
-    route = topology_->route_to_host(*spec.from);
-  } else if (!spec.from) {
-    route = topology_->route_from_host(*spec.to);
-  } else {
-    route = topology_->route(*spec.from, *spec.to, patterns_.nics());
-    network = topology_->place(*spec.from).domain != topology_->place(*spec.to).domain;
+    return ask_route(topology_->route_to_host(*spec.from), spec.scale_up_efficiency, spec.bytes, ends);
   }
-  const Asked asked =
-      ask_route(route, network ? spec.network_efficiency : spec.scale_up_efficiency, spec.bytes);
-  const Duration second{core::kPicosecondsPerSecond};
-  for (const auto& end : {spec.from, spec.to}) {
-    if (!end) continue;
-    const double hbm = asked.bytes_per_s / static_cast<double>(spec.hbm_rate);
-    uses_.push_back({resources_.hbm(*end), share_of_time(second, second, hbm)});
+  if (!spec.from) {
+    return ask_route(topology_->route_from_host(*spec.to), spec.scale_up_efficiency, spec.bytes, ends);
   }
-  return asked;
+  const bool inside = topology_->place(*spec.from).domain == topology_->place(*spec.to).domain;
+  return ask_route(topology_->route(*spec.from, *spec.to, patterns_.nics()),
+                   inside ? spec.scale_up_efficiency : spec.network_efficiency, spec.bytes, ends);
 }
 
 core::Event KernelExecutor::copy(const CopySpec& spec) {

@@ -178,7 +178,14 @@ class KernelExecutor {
   void ask_member(const Collective& one, std::size_t member);
   [[nodiscard]] Asked ask_pair(const Collective& one, std::uint32_t from, std::uint32_t to);
   [[nodiscard]] Asked ask_copy(const CopySpec& spec);
-  [[nodiscard]] Asked ask_route(const hardware::Route& route, double efficiency, std::int64_t bytes);
+  // Where a route's bytes come from and go to; none: the memory of a host.
+  struct RouteEnds {
+    std::optional<hardware::DeviceIndex> from, to;
+    std::int64_t hbm_rate = 1;  // bytes per second
+    double multiprocessor_share = 0;
+  };
+  [[nodiscard]] Asked ask_route(const hardware::Route& route, double efficiency, std::int64_t bytes,
+                                const RouteEnds& ends);
 
   void serve_copies(hardware::DeviceIndex device);
   void begin_copy(std::uint32_t slot);

@@ -14,6 +14,8 @@ KernelTrace::KernelTrace(const hardware::Topology& topology, const ResourceMap& 
   if (!on()) return;
   devices_.resize(static_cast<std::size_t>(topology.devices()));
   counters_.resize(resources.size());
+  due_.resize(resources.size());
+  next_.resize(resources.size());
 }
 
 Timeline::Process KernelTrace::process_of(DeviceIndex device) {
@@ -76,9 +78,22 @@ Timeline::Counter KernelTrace::counter(std::uint32_t resource) {
 void KernelTrace::sample(core::Time now, Machine& machine) {
   if (!on()) return;
   for (const std::uint32_t resource : machine.take_changes()) {
+    if (due_[resource]) continue;
+    due_[resource] = 1;
+    waiting_.push_back(resource);
+  }
+  std::size_t kept = 0;
+  for (const std::uint32_t resource : waiting_) {
+    if (now < next_[resource]) {
+      waiting_[kept++] = resource;
+      continue;
+    }
+    due_[resource] = 0;
+    next_[resource] = now + kSamplePeriod;
     // Ten-thousandths of a percent: the last digits of a sum of rates say nothing.
     timeline_->count(counter(resource), now, std::round(machine.use(resource) * 1e6) / 1e4);
   }
+  waiting_.resize(kept);
 }
 
 }  // namespace moesim::execution

@@ -33,7 +33,8 @@ class KernelTrace {
   // A numbered stretch: "layer 12".
   void stretch(hardware::DeviceIndex device, std::string_view name, std::int64_t number, core::Time begin,
                core::Time end);
-  // The use of the resources that have changed.
+  // The use of the resources that have changed, of each at most once a microsecond: what changes in between
+  // is seen when that is over.
   void sample(core::Time now, Machine& machine);
 
  private:
@@ -50,6 +51,10 @@ class KernelTrace {
   std::optional<Timeline::Process> network_;
   std::vector<std::optional<Timeline::Counter>> counters_;  // by resource
   std::vector<std::optional<Timeline::Name>> numbers_;      // of "layer"
+  static constexpr core::Duration kSamplePeriod{1'000'000};
+  std::vector<std::uint32_t> waiting_;  // resources that have changed since they were sampled
+  std::vector<char> due_;               // by resource: it is among them
+  std::vector<core::Time> next_;        // by resource: when it may be sampled again
 };
 
 }  // namespace moesim::execution

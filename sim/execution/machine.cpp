@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "sim/core/check.hpp"
@@ -60,11 +61,7 @@ Machine::ActivityId Machine::begin(core::Duration alone, std::span<const Resourc
   ++running_;
   ++begun_;
   add_uses(id, uses);
-  if (uses_shared(id)) {
-    run_shared(id, alone);
-  } else {
-    run_at_full_speed(id, alone);
-  }
+  run(id, alone);
   return id;
 }
 
@@ -76,14 +73,48 @@ void Machine::add_uses(ActivityId id, std::span<const ResourceShare> uses) {
                 "an activity uses a resource that does not exist, or less than nothing of it");
     if (wanted.share == 0) continue;
     Resource& resource = resources_[wanted.resource];
-    core::check(wanted.share <= kMaximumLoad - resource.load, "the shares of a resource pass 2^62");
     const auto use = static_cast<std::uint32_t>(one.uses.size());
-    one.uses.push_back({wanted.resource, static_cast<std::uint32_t>(resource.users.size()), wanted.share});
+    one.uses.push_back(
+        {wanted.resource, static_cast<std::uint32_t>(resource.users.size()), wanted.through, wanted.share});
     resource.users.push_back({id, use});
-    resource.load += wanted.share;
+    add_load(resource, wanted);
     mark(wanted.resource);
   }
   for (const Use& use : one.uses) share_if_full(use.resource);
+}
+
+void Machine::add_load(Resource& resource, const ResourceShare& wanted) {
+  std::int64_t more = wanted.share;
+  if (wanted.through != ResourceShare::kNone) {
+    core::check(wanted.through_share > 0, "a use comes through a resource that the activity does not use");
+    // What passes is at most the whole of the other resource, in the same proportion.
+    const core::Int128 whole = core::Int128{wanted.share} * kWholeResource + wanted.through_share - 1;
+    const auto most = static_cast<std::int64_t>(
+        std::min<core::Int128>(whole / wanted.through_share, core::Int128{1} << 50));
+    auto stream = std::find_if(resource.streams.begin(), resource.streams.end(),
+                               [&](const Stream& one) { return one.through == wanted.through; });
+    if (stream == resource.streams.end()) {
+      stream = resource.streams.insert(resource.streams.end(), {wanted.through, 0, 0});
+    }
+    ++stream->users;
+    more = std::max<std::int64_t>(0, most - stream->most);
+    stream->most += more;
+  }
+  core::check(more <= kMaximumLoad - resource.load, "the shares of a resource pass 2^62");
+  resource.load += more;
+}
+
+void Machine::drop_load(Resource& resource, const Use& use) {
+  if (use.through == ResourceShare::kNone) {
+    resource.load -= use.share;
+    return;
+  }
+  const auto stream = std::find_if(resource.streams.begin(), resource.streams.end(),
+                                   [&](const Stream& one) { return one.through == use.through; });
+  if (--stream->users > 0) return;
+  resource.load -= stream->most;
+  *stream = resource.streams.back();
+  resource.streams.pop_back();
 }
 
 void Machine::drop_uses(ActivityId id) {
@@ -93,7 +124,7 @@ void Machine::drop_uses(ActivityId id) {
     resource.users[use.position] = last;
     activities_[last.activity].uses[last.use].position = use.position;
     resource.users.pop_back();
-    resource.load -= use.share;
+    drop_load(resource, use);
     if (resource.users.empty()) resource.shared = false;
     mark(use.resource);
   }
@@ -132,11 +163,14 @@ void Machine::run_at_full_speed(ActivityId id, core::Duration work) {
 void Machine::run_shared(ActivityId id, core::Duration work) {
   Activity& one = activities_[id];
   network_uses_.clear();
+  // Who uses the whole of something is bounded by that.
+  double bound = kFullSpeed;
   for (const Use& use : one.uses) {
-    if (resources_[use.resource].shared)
-      network_uses_.push_back({use.resource, static_cast<double>(use.share)});
+    if (!resources_[use.resource].shared) continue;
+    network_uses_.push_back({use.resource, static_cast<double>(use.share)});
+    if (use.share >= kWholeResource) bound = std::numeric_limits<double>::infinity();
   }
-  network_.redefine_class(id, network_uses_, kFullSpeed, one.weight);
+  network_.redefine_class(id, network_uses_, bound, one.weight);
   network_.add(simulation_->now(), id, id, work.ps);
   one.mode = Mode::shared;
   ++slowed_;
@@ -154,15 +188,15 @@ core::Duration Machine::stop(ActivityId id) {
   return one.end - simulation_->now();
 }
 
-// Runs an activity anew in the mode that it has to be in. One that is at its end stays as it is: its end
-// comes at this instant.
+// Runs an activity anew in the mode that it has to be in.
 void Machine::rerun(ActivityId id) {
-  Activity& one = activities_[id];
-  const core::Time now = simulation_->now();
-  if (one.mode == Mode::none) return;  // it is just being begun or moved
-  if (one.mode == Mode::full_speed ? one.end == now : network_.remaining(now, id) == 0) return;
-  const core::Duration work = stop(id);
-  if (uses_shared(id)) {
+  if (activities_[id].mode == Mode::none) return;  // it is just being begun or moved
+  run(id, stop(id));
+}
+
+// One that has no work left is at its end: that comes at this instant.
+void Machine::run(ActivityId id, core::Duration work) {
+  if (work.ps > 0 && uses_shared(id)) {
     run_shared(id, work);
   } else {
     run_at_full_speed(id, work);
@@ -172,17 +206,10 @@ void Machine::rerun(ActivityId id) {
 void Machine::move(ActivityId id, std::span<const ResourceShare> uses) {
   core::check(id < activities_.size() && activities_[id].mode != Mode::none,
               "an activity that does not run is moved");
-  const core::Time now = simulation_->now();
-  Activity& one = activities_[id];
-  if (one.mode == Mode::full_speed ? one.end == now : network_.remaining(now, id) == 0) return;
   const core::Duration work = stop(id);
   drop_uses(id);
   add_uses(id, uses);
-  if (uses_shared(id)) {
-    run_shared(id, work);
-  } else {
-    run_at_full_speed(id, work);
-  }
+  run(id, work);
 }
 
 void Machine::set_capacity(std::uint32_t number, std::int64_t share) {
@@ -268,9 +295,13 @@ std::vector<std::uint32_t> Machine::take_changes() {
 }
 
 double Machine::use(std::uint32_t number) const {
-  const Resource& resource = resources_[number];
-  if (resource.shared) return network_.rates().use(number) / network_capacity(kWholeResource);
-  return static_cast<double>(resource.load) / static_cast<double>(kWholeResource);
+  double sum = 0;
+  for (const User& user : resources_[number].users) {
+    const Activity& one = activities_[user.activity];
+    const double speed = one.mode == Mode::shared ? network_.rates().rate(user.activity) / kFullSpeed : 1.0;
+    sum += speed * static_cast<double>(one.uses[user.use].share);
+  }
+  return sum / static_cast<double>(kWholeResource);
 }
 
 }  // namespace moesim::execution

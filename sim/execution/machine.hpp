@@ -22,8 +22,15 @@ namespace moesim::execution {
 inline constexpr std::int64_t kWholeResource = std::int64_t{1} << 40;
 
 struct ResourceShare {
+  static constexpr std::uint32_t kNone = UINT32_MAX;
+
   std::uint32_t resource = 0;
   std::int64_t share = 0;  // of the resource, at full speed; may pass kWholeResource
+  // A resource through which all of this use comes too (the port of what is read from HBM to be sent), and
+  // the activity's share of that one. The activities that come through it cannot all run at full speed, so
+  // that together they ask the resource for no more than what gets through. Without it each counts in full.
+  std::uint32_t through = kNone;
+  std::int64_t through_share = 0;
 };
 
 // `busy` / `length` as a share of a resource.
@@ -79,6 +86,7 @@ class Machine {
   struct Use {
     std::uint32_t resource = 0;
     std::uint32_t position = 0;  // among the users of the resource
+    std::uint32_t through = ResourceShare::kNone;
     std::int64_t share = 0;
   };
   struct Activity {
@@ -93,10 +101,17 @@ class Machine {
     ActivityId activity = 0;
     std::uint32_t use = 0;  // index among the uses of the activity
   };
+  // The users of a resource that come through another one.
+  struct Stream {
+    std::uint32_t through = 0;
+    std::uint32_t users = 0;
+    std::int64_t most = 0;  // that they ask for together
+  };
   struct Resource {
     std::int64_t capacity = kWholeResource;
-    std::int64_t load = 0;  // sum of the shares of its users
-    bool shared = false;    // is, or was since it was last unused, asked for more than it has
+    std::int64_t load = 0;  // the most that its users can ask for together
+    std::vector<Stream> streams;
+    bool shared = false;  // is, or was since it was last unused, asked for more than it has
     bool changed = false;
     std::vector<User> users;
   };
@@ -104,7 +119,10 @@ class Machine {
   [[nodiscard]] ActivityId new_activity();
   void add_uses(ActivityId id, std::span<const ResourceShare> uses);
   void drop_uses(ActivityId id);
+  static void add_load(Resource& resource, const ResourceShare& wanted);
+  static void drop_load(Resource& resource, const Use& use);
   void share_if_full(std::uint32_t resource);
+  void run(ActivityId id, core::Duration work);
   void run_at_full_speed(ActivityId id, core::Duration work);
   void run_shared(ActivityId id, core::Duration work);
   // Takes an activity out of its mode and returns the work that it has left.
