@@ -144,6 +144,28 @@ Node step_time_node(const execution::StepTime& time) {
   return node;
 }
 
+Node counts_node(const execution::KernelCounts& counts) {
+  Node node = Node::object();
+  node.set("kernels_begun", Node::of(counts.kernels_begun));
+  node.set("kernels_ended", Node::of(counts.kernels_ended));
+  node.set("collectives_begun", Node::of(counts.collectives_begun));
+  node.set("collectives_ended", Node::of(counts.collectives_ended));
+  // Whole bytes as a double: exact up to 8 PiB.
+  node.set("link_bytes_begun", Node::of(static_cast<double>(counts.bytes_begun)));
+  node.set("link_bytes_ended", Node::of(static_cast<double>(counts.bytes_ended)));
+  return node;
+}
+
+Node kernels_node(const serving::KernelFacts& facts) {
+  Node node = Node::object();
+  node.set("steps", counts_node(facts.steps));
+  node.set("background", counts_node(facts.background));
+  node.set("activities", Node::of(static_cast<std::int64_t>(facts.activities)));
+  node.set("slowed", Node::of(static_cast<std::int64_t>(facts.slowed)));
+  node.set("verified", Node::of(static_cast<std::int64_t>(facts.verified)));
+  return node;
+}
+
 Node source_node(const Results& results) {
   Node node = Node::object();
   const std::vector<double> shares = label_shares(results);
@@ -182,6 +204,7 @@ Node results_node(const RunReport& report) {
   }
   node.set("memory", std::move(memory));
   node.set("step_time", step_time_node(results.step_time));
+  if (results.kernels) node.set("kernels", kernels_node(*results.kernels));
   node.set("source_shares", source_node(results));
   node.set("accuracy", text(accuracy_sentence()));
   Node binds = Node::object();

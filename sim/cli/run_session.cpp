@@ -35,6 +35,9 @@ void RunFlags::declare(Arguments& arguments) {
   arguments.value("--until", "TIME", "stop after so much simulated time, for example 60s", until_);
   arguments.value("--max-events", "N", "stop after so many events", max_events_);
   arguments.value("--max-wall", "TIME", "stop after so much real time", max_wall_);
+  arguments.flag(
+      "--verify",
+      "kernel fidelity: check every 64th sharing of resources for optimality (max-min certificate)", verify_);
   arguments.flag("--no-memo", "price every batch anew (same results, slower)", no_memo_);
   arguments.flag("--no-fold", "price equal layers one by one (same results, slower)", no_fold_);
 }
@@ -47,6 +50,7 @@ std::string_view RunFlags::any() const {
   if (until_) return "--until";
   if (max_events_) return "--max-events";
   if (max_wall_) return "--max-wall";
+  if (verify_) return "--verify";
   if (no_memo_) return "--no-memo";
   if (no_fold_) return "--no-fold";
   return trace_.any();
@@ -62,6 +66,7 @@ studies::RunSettings RunFlags::settings(const Context& context) const {
   if (max_wall_) settings.max_wall = parse_duration("--max-wall", *max_wall_);
   settings.memo = !no_memo_;
   settings.fold = !no_fold_;
+  settings.verify = verify_;
   return settings;
 }
 

@@ -41,6 +41,7 @@ class RunFlags {
   bool hash_ = false;
   bool no_memo_ = false;
   bool no_fold_ = false;
+  bool verify_ = false;
 };
 
 // A scenario and where its files go.

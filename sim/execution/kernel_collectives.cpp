@@ -61,7 +61,7 @@ void KernelExecutor::begin_collective(std::uint32_t slot) {
   Collective& one = collectives_[slot];
   for (const ChainId id : one.chains) streams_of(chains_[id]).communicates = true;
   one.began = simulation_->now();
-  ++counts_.collectives_begun;
+  ++counts_of(one.run).collectives_begun;
   const Duration latency = one.op->latency;
   if (latency == Duration{}) return collective_work(slot);
   if (latency > core::kEndOfTime - one.began) return;
@@ -78,12 +78,12 @@ void KernelExecutor::collective_work(std::uint32_t slot) {
     for (std::uint32_t from = 0; from < members; ++from) {
       for (std::uint32_t to = 0; to < members; ++to) {
         const std::int64_t bytes = from == to ? 0 : op.pairs->from_to(from, to);
-        counts_.bytes_begun += bytes;
+        counts_of(one.run).bytes_begun += bytes;
         if (bytes > 0) movers.push_back({Moves::pair, slot, from, to, 0});
       }
     }
   } else {
-    counts_.bytes_begun += core::Int128{op.bytes} * members;
+    counts_of(one.run).bytes_begun += core::Int128{op.bytes} * members;
     if (op.alone > Duration{} && op.shape == CollectiveShape::ring) {
       movers.push_back({Moves::ring, slot, 0, 0, 0});
     }
@@ -109,8 +109,8 @@ void KernelExecutor::end_collective(std::uint32_t slot) {
   add(path, alone, op.part, op.binding, op.label);
   const Duration more = (now - one.ready) - alone;
   if (more > Duration{}) add(path, more, Part::contention, op.binding, op.label);
-  counts_.bytes_ended += op.pairs ? core::Int128{0} : core::Int128{op.bytes} * one.chains.size();
-  ++counts_.collectives_ended;
+  counts_of(one.run).bytes_ended += op.pairs ? core::Int128{0} : core::Int128{op.bytes} * one.chains.size();
+  ++counts_of(one.run).collectives_ended;
   one.arrived = 0;
   for (std::size_t member = 0; member < one.chains.size(); ++member) {
     const ChainId id = one.chains[member];
@@ -145,7 +145,7 @@ void KernelExecutor::mover_ended(std::uint32_t index) {
   if (mover.kind == Moves::copy) {
     Copy& copy = copies_[mover.slot];
     const DeviceIndex device = copier(copy.spec);
-    counts_.bytes_ended += copy.spec.bytes;
+    counts_[1].bytes_ended += copy.spec.bytes;
     trace_.slice(device, 0, KernelTrace::Stream::copy, "copy", "background", copy.began, simulation_->now());
     happened_.push_back(*copy.ended);
     copy.ended.reset();
@@ -154,7 +154,8 @@ void KernelExecutor::mover_ended(std::uint32_t index) {
     return serve_copies(device);
   }
   Collective& one = collectives_[mover.slot];
-  if (mover.kind == Moves::pair) counts_.bytes_ended += one.op->pairs->from_to(mover.from, mover.to);
+  if (mover.kind == Moves::pair)
+    counts_of(one.run).bytes_ended += one.op->pairs->from_to(mover.from, mover.to);
   if (--one.pending == 0) end_collective(mover.slot);
 }
 
@@ -279,7 +280,7 @@ void KernelExecutor::serve_copies(DeviceIndex device) {
   one.waiting_copies.pop_front();
   one.copies = true;
   copies_[slot].began = simulation_->now();
-  counts_.bytes_begun += copies_[slot].spec.bytes;
+  counts_[1].bytes_begun += copies_[slot].spec.bytes;
   begin_mover({Moves::copy, slot, 0, 0, 0});
 }
 

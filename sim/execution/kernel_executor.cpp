@@ -250,7 +250,7 @@ void KernelExecutor::begin_kernel(ChainId id) {
   Chain& chain = chains_[id];
   streams_of(chain).computes = true;
   chain.began = simulation_->now();
-  ++counts_.kernels_begun;
+  ++counts_of(chain.run).kernels_begun;
   const KernelOp& op = *current(id);
   if (op.latency == Duration{}) return kernel_work(id);
   if (op.latency > core::kEndOfTime - chain.began) return;
@@ -278,7 +278,7 @@ void KernelExecutor::end_kernel(ChainId id) {
   if (more > Duration{}) add(chain.path, more, Part::contention, op.binding, op.label);
   trace_.slice(device_of(chain), runs_[chain.run].program.job, KernelTrace::Stream::compute, op.name,
                to_string(op.part), chain.began, now, alone);
-  ++counts_.kernels_ended;
+  ++counts_of(chain.run).kernels_ended;
   RankStreams& streams = streams_of(chain);
   streams.computes = false;
   next_operator(id);

@@ -8,6 +8,7 @@
 // multiprocessors of its kernels. So overlap and contention are results, and nothing else.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <optional>
@@ -73,7 +74,9 @@ class KernelExecutor {
   [[nodiscard]] bool owns(core::EventKey key) const;
   core::Handled handle(core::EventKey key);
 
-  [[nodiscard]] const KernelCounts& counts() const { return counts_; }
+  // Of the replicas' steps, and of background traffic.
+  [[nodiscard]] const KernelCounts& counts() const { return counts_[0]; }
+  [[nodiscard]] const KernelCounts& background_counts() const { return counts_[1]; }
   [[nodiscard]] Machine& machine() { return machine_; }
   [[nodiscard]] const ResourceMap& resources() const { return resources_; }
 
@@ -226,7 +229,10 @@ class KernelExecutor {
   bool telling_ = false;
   std::vector<std::uint32_t> ended_;
   std::vector<ResourceShare> uses_;
-  KernelCounts counts_;
+  [[nodiscard]] KernelCounts& counts_of(std::uint32_t run) {
+    return counts_[runs_[run].program.job > 0 ? 1 : 0];
+  }
+  std::array<KernelCounts, 2> counts_;  // steps, background
 };
 
 }  // namespace moesim::execution

@@ -101,6 +101,15 @@ std::vector<Definition> definitions() {
       "over "
       "all steps, warm-up included; below 1 if few rows that touch many experts take longest; 0 without MoE",
       true, [](const Results& r) { return r.slowest_expert_shard; });
+  all.push_back({"contention", "ratio",
+                 "Share of the step time that kernels wait for, or are slowed by, others that share a "
+                 "resource; only at kernel fidelity",
+                 true, [](const Results& r) -> std::optional<double> {
+                   if (!r.kernels) return std::nullopt;
+                   const auto contention = static_cast<std::size_t>(execution::Part::contention);
+                   const double total = r.step_time.total.seconds();
+                   return total > 0 ? r.step_time.by_part[contention].seconds() / total : 0.0;
+                 }});
   add("gpus", "count", "GPUs of the deployment", true,
       [](const Results& r) { return static_cast<double>(r.gpus); });
   const auto optional = [&](std::string name, std::string sentence, std::optional<double> Results::*member) {

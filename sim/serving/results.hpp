@@ -11,6 +11,7 @@
 
 #include "sim/core/time.hpp"
 #include "sim/core/units.hpp"
+#include "sim/execution/kernel_executor.hpp"
 #include "sim/execution/step_time.hpp"
 
 namespace moesim::serving {
@@ -103,6 +104,15 @@ struct RuleResult {
   bool held = false;
 };
 
+// What ran at kernel fidelity.
+struct KernelFacts {
+  execution::KernelCounts steps;       // of the replicas
+  execution::KernelCounts background;  // of background traffic; what was on its way at the end has not ended
+  std::uint64_t activities = 0;        // pieces of work on shared resources
+  std::uint64_t slowed = 0;            // times that one shared a resource which was too small for all
+  std::uint64_t verified = 0;          // solutions of shared resources whose certificate was checked
+};
+
 // One law that was checked after the run.
 struct CheckResult {
   std::string name;
@@ -137,8 +147,9 @@ struct Results {
   double output_tokens_per_s = 0;
   double mean_running = 0, mean_waiting = 0, busy_fraction = 0;
 
-  execution::StepTime step_time;  // sum over all steps of all replicas
-  double expert_imbalance = 0;    // max / mean tokens per expert, mean over layers; 0 without MoE
+  std::optional<KernelFacts> kernels;  // at kernel fidelity
+  execution::StepTime step_time;       // sum over all steps of all replicas
+  double expert_imbalance = 0;         // max / mean tokens per expert, mean over layers; 0 without MoE
   // Rows of the slowest expert shard / mean rows of a shard, over all steps; 0 without MoE. The slowest by
   // priced time: below 1 if a shard with fewer rows takes longer because they touch more experts.
   double slowest_expert_shard = 0;

@@ -74,7 +74,8 @@ class Server {
       if (chunk == core::RunEnd::no_more_events || chunk == core::RunEnd::time_reached) {
         if (chunk == core::RunEnd::time_reached) how = until ? RunEnd::until : RunEnd::time_limit;
         // A step at kernel fidelity that cannot go on has no event.
-        if (endless_step_ || (kernels_ && state_.busy_groups > 0)) how = until ? RunEnd::until : RunEnd::time_limit;
+        if (endless_step_ || (kernels_ && state_.busy_groups > 0))
+          how = until ? RunEnd::until : RunEnd::time_limit;
         break;
       }
       if (sums_full_) {
@@ -373,6 +374,11 @@ class Server {
     results.events = sim_.executed();
     results.steps = steps_;
     results.step_time = step_time_;
+    if (kernels_) {
+      const execution::Machine& machine = kernels_->machine();
+      results.kernels = {kernels_->counts(), kernels_->background_counts(), machine.begun(), machine.slowed(),
+                         machine.verified()};
+    }
     results.memory = budgets_;
     results.requests = std::move(rows_);
     results.timeseries = recorder_.rows();

@@ -92,6 +92,18 @@ void check_experts(const Scenario& scenario, const RunFacts& facts, Results& res
   }
 }
 
+// Whatever was slowed, stopped or sent another way: nothing is lost.
+void check_kernels(Results& results) {
+  if (!results.kernels || results.end != RunEnd::complete) return;
+  const execution::KernelCounts& counts = results.kernels->steps;
+  results.checks.push_back(
+      equal("kernels ended = kernels begun", counts.kernels_ended, counts.kernels_begun, "kernels"));
+  results.checks.push_back(equal("collectives ended = collectives begun", counts.collectives_ended,
+                                 counts.collectives_begun, "collectives"));
+  results.checks.push_back(
+      equal("bytes received over links = bytes sent", counts.bytes_ended, counts.bytes_begun, "bytes"));
+}
+
 }  // namespace
 
 void check_laws(const Scenario& scenario, const Fleet& fleet, const Recorder& recorder, const RunFacts& facts,
@@ -103,6 +115,7 @@ void check_laws(const Scenario& scenario, const Fleet& fleet, const Recorder& re
   for (const auto& [epoch, count] : facts.routed_tokens) tokens += count;
   results.checks.push_back(equal("tokens routed = tokens computed", tokens, t.computed, "tokens"));
   check_experts(scenario, facts, results);
+  check_kernels(results);
   const execution::StepTime& time = results.step_time;
   results.checks.push_back(equal("step time by part = step time", sum_of(time.by_part), time.total.ps, "ps"));
   results.checks.push_back(

@@ -110,6 +110,8 @@ reports::RunReport execute(const PreparedRun& prepared, const config::Catalogue&
   options.max_events = settings.max_events;
   options.step.memo = settings.memo;
   options.step.fold = settings.fold;
+  constexpr std::uint32_t kVerifiedSample = 64;
+  options.verify_every = settings.verify ? kVerifiedSample : 0;
   options.timeline = settings.timeline;
   bool out_of_time = false;
   const auto start = Clock::now();

@@ -44,6 +44,7 @@ struct RunSettings {
   std::optional<core::Duration> max_wall;  // real time
   bool memo = true;
   bool fold = true;
+  bool verify = false;                      // kernel fidelity: check samples of how resources are shared
   execution::Timeline* timeline = nullptr;  // gets what happened when; nothing is recorded without one
   std::string tool_version;
   // Called now and then with the state of the run; false stops it in good order.
