@@ -14,6 +14,9 @@ StepTrace::StepTrace(execution::Timeline* timeline, const Fleet& fleet) : timeli
   waiting_ = timeline_->add_counter(cluster, "waiting requests", "requests");
   kv_use_ = timeline_->add_counter(cluster, "KV use", "%");
   category_ = timeline_->name("step");
+  prefill_ = timeline_->name("prefill step");
+  decode_ = timeline_->name("decode step");
+  mixed_ = timeline_->name("mixed step");
   tokens_ = timeline_->name("tokens");
   sequences_ = timeline_->name("sequences");
   for (std::size_t i = 0; i < fleet.members().size(); ++i) {
@@ -46,8 +49,7 @@ void StepTrace::begin_step(std::size_t index, core::Time now, const StepGroup& g
   step.tokens = group.step_tokens();
   for (const EngineRank& rank : group.ranks()) step.sequences += rank.sequences_in_step();
   const std::int64_t decodes = group.step_decode_tokens();
-  const char* kind = decodes == step.tokens ? "decode" : decodes == 0 ? "prefill" : "mixed";
-  step.name = timeline_->name(fmt::format("{} step", kind));
+  step.name = decodes == step.tokens ? decode_ : decodes == 0 ? prefill_ : mixed_;
   steps_[index] = step;
 }
 

@@ -45,7 +45,7 @@ class StepTrace {
   core::Time since_;
   double kv_capacity_bytes_ = 0;
   execution::Timeline::Counter running_, waiting_, kv_use_;
-  execution::Timeline::Name category_, tokens_, sequences_;
+  execution::Timeline::Name category_, prefill_, decode_, mixed_, tokens_, sequences_;
   std::vector<execution::Timeline::Track> tracks_;  // by group, as all below
   std::vector<std::optional<Step>> steps_;          // those that run
 };

@@ -287,7 +287,7 @@ class Traces(unittest.TestCase):
         self.assertEqual(pathlib.Path("scenario.json").read_bytes(), before)
         self.assertFalse(os.path.exists("x.json"))
         # A workload trace that is not there is told with its place, whatever else was asked for.
-        moved = moesim("run", SMALL, "--set", 'workload={"trace": "no.csv"}', "--trace", "x.json", code=2).stderr
+        moved = moesim("run", SMALL, "--set", 'workload={"trace": "data:../no.csv"}', "--trace", "x.json", code=2).stderr
         self.assertIn("(/workload/trace)", moved)
         error = json.loads(moesim("run", SMALL, "--trace", "x.txt", "--json", code=2).stdout)
         self.assertEqual((error["error"]["code"], error["exit"]["code"]), ("bad_value", 2))

@@ -33,6 +33,7 @@ Step run_step(EngineRank& rank) {
   step.tokens = rank.step_tokens();
   step.decodes = rank.step_decode_tokens();
   CHECK(batch.tokens == step.tokens);
+  CHECK(rank.sequences_in_step() == step.sequences);
   rank.finish_step(step.out);
   return step;
 }
