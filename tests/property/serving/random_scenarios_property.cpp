@@ -60,6 +60,15 @@ Drawn draw() {
   return drawn;
 }
 
+serving::Scenario load(const std::vector<std::string>& changes) {
+  const auto catalogue = test::source_catalogue();
+  return config::read_document<serving::Scenario>(
+             config::load_text(std::string(test::kSmallScenario), "random.json", catalogue,
+                               test::sets(changes)),
+             catalogue)
+      .value;
+}
+
 serving::Results run(const serving::Scenario& scenario, bool memo, bool fold) {
   serving::RunOptions options;
   options.step = {memo, fold};
@@ -72,12 +81,7 @@ TEST_CASE("random scenarios obey the laws, and memo and folding change no bit") 
   REQUIRE(rc::check([] {
     const Drawn drawn = draw();
     RC_LOG() << fmt::format("{}", fmt::join(drawn.changes, " "));
-    const auto catalogue = test::source_catalogue();
-    const auto scenario = config::read_document<serving::Scenario>(
-                              config::load_text(std::string(test::kSmallScenario), "random.json", catalogue,
-                                                test::sets(drawn.changes)),
-                              catalogue)
-                              .value;
+    const serving::Scenario scenario = load(drawn.changes);
     const serving::Results base = run(scenario, true, true);
     for (const serving::CheckResult& check : base.checks) {
       RC_LOG() << check.name << ": " << check.detail << "\n";
@@ -90,6 +94,58 @@ TEST_CASE("random scenarios obey the laws, and memo and folding change no bit") 
       RC_ASSERT(other.step_time.by_part == base.step_time.by_part);
       RC_ASSERT(other.step_time.by_resource == base.step_time.by_resource);
       RC_ASSERT(other.clock_end == base.clock_end);
+    }
+  }));
+}
+
+// Nothing is shared: the replicas have devices of their own, kernels run one after the other, and the ranks
+// of a collective do the same. The exception is an exchange whose rows are drawn: its flows share ports, so
+// those runs have a balanced popularity.
+TEST_CASE("where nothing is shared, kernel fidelity is step fidelity to the tick") {
+  REQUIRE(rc::check([] {
+    Drawn drawn = draw();
+    struct Cluster {
+      const char* node;
+      int nodes;
+    };
+    const Cluster cluster =
+        *rc::gen::element(Cluster{"hgx-h200-8", 1}, Cluster{"gb200-nvl72", 4}, Cluster{"mi300x-8", 1},
+                          Cluster{"l40s-pcie-8", 1}, Cluster{"hgx-b200-8", 2});
+    drawn.changes.push_back(fmt::format("cluster={{\"node\":\"{}\",\"nodes\":{},\"fabric\":\"{}\"}}",
+                                        cluster.node, cluster.nodes, "ib-ndr400-rail"));
+    if (cluster.nodes == 2) {
+      drawn.changes.push_back("model=deepseek-v3");
+      drawn.changes.push_back("deployment.formats.weights=fp8_block");
+      const char* pool =
+          *rc::gen::element(R"({"tp":2,"dp_attention":8,"ep":16})", R"({"tp":1,"dp_attention":16,"ep":16})",
+                            R"({"tp":16,"dp_attention":1,"ep":16})", R"({"tp":8,"dp_attention":2,"ep":8})");
+      drawn.changes.push_back(fmt::format("deployment.pools.main={}", pool));
+    }
+    drawn.changes.push_back("workload.stop.requests=6");
+    serving::Scenario scenario = load(drawn.changes);
+    if (scenario.deployment.engine.comm.all_to_all == cost::AllToAll::per_expert_messages) {
+      scenario.routing.popularity = routing::BalancedPopularity{};
+    }
+    RC_LOG() << fmt::format("{}", fmt::join(drawn.changes, " "));
+    const serving::Results step = run(scenario, true, true);
+    scenario.fidelity = serving::Fidelity::kernel;
+    const serving::Results kernel = run(scenario, *rc::gen::arbitrary<bool>(), true);
+    for (const serving::CheckResult& check : kernel.checks) {
+      RC_LOG() << check.name << ": " << check.detail << "\n";
+      RC_ASSERT(check.held);
+    }
+    RC_ASSERT(kernel.kernels->slowed == 0);
+    RC_ASSERT(kernel.clock_end == step.clock_end);
+    RC_ASSERT(kernel.steps == step.steps);
+    RC_ASSERT(kernel.step_time.total == step.step_time.total);
+    RC_ASSERT(kernel.step_time.by_part == step.step_time.by_part);
+    RC_ASSERT(kernel.step_time.by_resource == step.step_time.by_resource);
+    RC_ASSERT(kernel.step_time.by_label == step.step_time.by_label);
+    RC_ASSERT(kernel.step_time.slowest_shard_rows == step.step_time.slowest_shard_rows);
+    RC_ASSERT(kernel.requests.size() == step.requests.size());
+    for (std::size_t i = 0; i < step.requests.size(); ++i) {
+      RC_ASSERT(kernel.requests[i].first_token == step.requests[i].first_token);
+      RC_ASSERT(kernel.requests[i].finished == step.requests[i].finished);
     }
   }));
 }
