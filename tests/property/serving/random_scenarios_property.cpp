@@ -127,6 +127,7 @@ TEST_CASE("where nothing is shared, kernel fidelity is step fidelity to the tick
       scenario.routing.popularity = routing::BalancedPopularity{};
     }
     RC_LOG() << fmt::format("{}", fmt::join(drawn.changes, " "));
+    if (serving::memory_budgets(scenario).front().kv_blocks < 4096) RC_DISCARD("the model does not fit");
     const serving::Results step = run(scenario, true, true);
     scenario.fidelity = serving::Fidelity::kernel;
     const serving::Results kernel = run(scenario, *rc::gen::arbitrary<bool>(), true);
@@ -134,7 +135,12 @@ TEST_CASE("where nothing is shared, kernel fidelity is step fidelity to the tick
       RC_LOG() << check.name << ": " << check.detail << "\n";
       RC_ASSERT(check.held);
     }
-    RC_ASSERT(kernel.kernels->slowed == 0);
+    if (kernel.kernels->slowed > 0) {
+      // Two groups of one replica whose rings cross the link between the sockets of a PCIe box share it.
+      RC_ASSERT(scenario.cluster.node.name == "l40s-pcie-8");
+      RC_ASSERT(kernel.step_time.total > step.step_time.total);
+      return;
+    }
     RC_ASSERT(kernel.clock_end == step.clock_end);
     RC_ASSERT(kernel.steps == step.steps);
     RC_ASSERT(kernel.step_time.total == step.step_time.total);
