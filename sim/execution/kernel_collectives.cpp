@@ -7,7 +7,6 @@
 namespace moesim::execution {
 
 using core::Duration;
-using core::Phase;
 using core::Time;
 using hardware::DeviceIndex;
 using hardware::LinkIndex;
@@ -16,8 +15,6 @@ using hardware::LinkKind;
 namespace {
 
 constexpr std::uint32_t kOwnedByMover = std::uint32_t{1} << 31;
-
-enum class CollectiveEvent : std::uint8_t {};
 
 double per_second(double bytes, Duration time) { return bytes / time.seconds(); }
 
@@ -40,8 +37,7 @@ void KernelExecutor::arrive(ChainId id, const KernelOp& op) {
 bool KernelExecutor::can_begin(const Collective& one) {
   return std::none_of(one.chains.begin(), one.chains.end(), [this](ChainId id) {
     const Chain& chain = chains_[id];
-    return streams_of(chain).communicates ||
-           devices_[static_cast<std::size_t>(device_of(chain).value)].pauses > 0;
+    return streams_of(chain).communicates || paused(device_of(chain));
   });
 }
 
@@ -64,9 +60,7 @@ void KernelExecutor::begin_collective(std::uint32_t slot) {
   ++counts_of(one.run).collectives_begun;
   const Duration latency = one.op->latency;
   if (latency == Duration{}) return collective_work(slot);
-  if (latency > core::kEndOfTime - one.began) return;
-  simulation_->schedule(one.began + latency, Phase::completion,
-                        static_cast<CollectiveEvent>(events_.collective_work), slot);
+  begin_latency(one.latency, latency, events_.collective_work, slot);
 }
 
 void KernelExecutor::collective_work(std::uint32_t slot) {
@@ -275,7 +269,7 @@ DeviceIndex KernelExecutor::copier(const CopySpec& spec) const { return spec.fro
 
 void KernelExecutor::serve_copies(DeviceIndex device) {
   Device& one = devices_[static_cast<std::size_t>(device.value)];
-  if (one.copies || one.pauses > 0 || one.waiting_copies.empty()) return;
+  if (one.copies || paused(device) || one.waiting_copies.empty()) return;
   const std::uint32_t slot = one.waiting_copies.front();
   one.waiting_copies.pop_front();
   one.copies = true;

@@ -148,8 +148,10 @@ core::Handled KernelExecutor::handle(core::EventKey key) {
   const auto kind = static_cast<std::uint8_t>(key.kind<KernelEvent>());
   core::Handled handled = core::Handled::executed;
   if (kind == events_.kernel_work) {
+    if (!chains_[key.target()].latency.event.claim(key)) return core::Handled::stale;
     kernel_work(key.target());
   } else if (kind == events_.collective_work) {
+    if (!collectives_[key.target()].latency.event.claim(key)) return core::Handled::stale;
     collective_work(key.target());
   } else if (kind == events_.run_begin) {
     begin_run(key.target());
@@ -238,8 +240,7 @@ void KernelExecutor::advance(ChainId id) {
 void KernelExecutor::request_compute(ChainId id) {
   const Chain& chain = chains_[id];
   RankStreams& streams = streams_of(chain);
-  const Device& device = devices_[static_cast<std::size_t>(device_of(chain).value)];
-  if (streams.computes || device.pauses > 0) {
+  if (streams.computes || paused(device_of(chain))) {
     streams.waiting.push_back(id);
   } else {
     begin_kernel(id);
@@ -253,9 +254,17 @@ void KernelExecutor::begin_kernel(ChainId id) {
   ++counts_of(chain.run).kernels_begun;
   const KernelOp& op = *current(id);
   if (op.latency == Duration{}) return kernel_work(id);
-  if (op.latency > core::kEndOfTime - chain.began) return;
-  simulation_->schedule(chain.began + op.latency, Phase::completion,
-                        static_cast<KernelEvent>(events_.kernel_work), id);
+  begin_latency(chain.latency, op.latency, events_.kernel_work, id);
+}
+
+void KernelExecutor::begin_latency(Latency& latency, Duration length, std::uint8_t kind,
+                                   std::uint32_t target) {
+  const Time now = simulation_->now();
+  latency.held.reset();
+  if (length > core::kEndOfTime - now) return;  // it does not end
+  latency.end = now + length;
+  latency.event.arm(
+      simulation_->schedule(latency.end, Phase::completion, static_cast<KernelEvent>(kind), target));
 }
 
 void KernelExecutor::kernel_work(ChainId id) {
@@ -282,8 +291,7 @@ void KernelExecutor::end_kernel(ChainId id) {
   RankStreams& streams = streams_of(chain);
   streams.computes = false;
   next_operator(id);
-  const bool paused = devices_[static_cast<std::size_t>(device_of(chain).value)].pauses > 0;
-  if (streams.waiting.empty() || paused) return;
+  if (streams.waiting.empty() || paused(device_of(chain))) return;
   const ChainId next = streams.waiting.front();
   streams.waiting.pop_front();
   begin_kernel(next);

@@ -83,6 +83,12 @@ class KernelExecutor {
  private:
   using ChainId = std::uint32_t;
 
+  // The end of a latency. A paused device holds it.
+  struct Latency {
+    core::LiveEvent event;
+    core::Time end;
+    std::optional<core::Duration> held;  // what is left of it when the pause is over
+  };
   // A lane of a rank while it runs.
   struct Chain {
     std::uint32_t run = 0;
@@ -93,6 +99,7 @@ class KernelExecutor {
     core::Time ready;          // the operator before has ended
     core::Time began;          // the kernel that runs
     core::Time segment_began;  // for the timeline
+    Latency latency;           // of the kernel that runs
     StepTime path;             // to here, along the slowest of those that it waited for
   };
   // The collective that the ranks of a communicator gather for, or that runs.
@@ -102,6 +109,7 @@ class KernelExecutor {
     std::uint32_t pending = 0;  // activities that run
     core::Time ready;           // the last rank came
     core::Time began;
+    Latency latency;
     ChainId last = 0;              // the rank that came last; of equals the first
     const KernelOp* op = nullptr;  // what all do
     std::vector<ChainId> chains;   // by rank of the communicator
@@ -174,6 +182,14 @@ class KernelExecutor {
   void begin_collective(std::uint32_t slot);
   void collective_work(std::uint32_t slot);
   void end_collective(std::uint32_t slot);
+
+  void begin_latency(Latency& latency, core::Duration length, std::uint8_t kind, std::uint32_t target);
+  void hold(Latency& latency) const;
+  void hold_latencies(hardware::DeviceIndex device);
+  void release_latencies(hardware::DeviceIndex device);
+  [[nodiscard]] bool paused(hardware::DeviceIndex device) const {
+    return devices_[static_cast<std::size_t>(device.value)].pauses > 0;
+  }
 
   void begin_mover(const Mover& mover);
   void mover_ended(std::uint32_t index);

@@ -25,7 +25,10 @@ std::int64_t share_left(double factor) {
 
 void KernelExecutor::begin_fault(const ResolvedFault& fault) {
   faults_.push_back(fault);
-  if (fault.kind == FaultKind::paused_device) ++devices_[static_cast<std::size_t>(fault.device.value)].pauses;
+  if (fault.kind == FaultKind::paused_device) {
+    if (!paused(fault.device)) hold_latencies(fault.device);
+    ++devices_[static_cast<std::size_t>(fault.device.value)].pauses;
+  }
   fault_changed(fault);
 }
 
@@ -54,7 +57,7 @@ void KernelExecutor::fault_changed(const ResolvedFault& fault) {
   }
 }
 
-// A paused device serves no work; a latency that is under way ends.
+// A paused device serves no work.
 void KernelExecutor::update_device(DeviceIndex device) {
   double hbm = 1.0;
   for (const ResolvedFault& fault : faults_) {
@@ -101,10 +104,49 @@ void KernelExecutor::update_nics() {
   }
 }
 
+void KernelExecutor::hold(Latency& latency) const {
+  if (!latency.event.armed() || latency.end == simulation_->now()) return;
+  latency.event.cancel();
+  latency.held = latency.end - simulation_->now();
+}
+
+void KernelExecutor::hold_latencies(DeviceIndex device) {
+  for (Run& run : runs_) {
+    if (!run.active) continue;
+    for (const ChainId id : run.chains) {
+      if (device_of(chains_[id]) == device) hold(chains_[id].latency);
+    }
+    for (const std::uint32_t slot : run.collectives) {
+      const auto& members = collectives_[slot].devices;
+      if (std::find(members.begin(), members.end(), device) != members.end())
+        hold(collectives_[slot].latency);
+    }
+  }
+}
+
+// A collective goes on when none of its devices is paused any more.
+void KernelExecutor::release_latencies(DeviceIndex device) {
+  for (Run& run : runs_) {
+    if (!run.active) continue;
+    for (const ChainId id : run.chains) {
+      Latency& latency = chains_[id].latency;
+      if (!latency.held || device_of(chains_[id]) != device) continue;
+      begin_latency(latency, *latency.held, events_.kernel_work, id);
+    }
+    for (const std::uint32_t slot : run.collectives) {
+      Latency& latency = collectives_[slot].latency;
+      const auto& members = collectives_[slot].devices;
+      const bool still =
+          std::any_of(members.begin(), members.end(), [this](DeviceIndex member) { return paused(member); });
+      if (latency.held && !still) begin_latency(latency, *latency.held, events_.collective_work, slot);
+    }
+  }
+}
+
 // What waited for a paused device goes on.
 void KernelExecutor::resume(DeviceIndex device) {
-  Device& one = devices_[static_cast<std::size_t>(device.value)];
-  if (one.pauses > 0) return;
+  if (paused(device)) return;
+  release_latencies(device);
   for (Run& run : runs_) {
     if (!run.active) continue;
     for (std::uint32_t rank = 0; rank < run.ranks.size(); ++rank) {

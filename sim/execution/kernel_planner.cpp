@@ -64,7 +64,8 @@ bool is_exchange(const llm::Operator& op) {
 }  // namespace
 
 struct KernelPlanner::Step {
-  std::span<const llm::RankBatch> batches;
+  std::vector<llm::RankBatch> batches;  // by data-parallel rank
+  std::size_t lane = 0;
   std::int64_t tokens = 0;  // of all data-parallel ranks
   // By layer group: the operators at which all ranks meet, and the load of the experts.
   struct Group {
@@ -72,7 +73,6 @@ struct KernelPlanner::Step {
     RoutedLoad load;
   };
   std::vector<Group> groups;
-  KernelProgram program;
 };
 
 KernelPlanner::KernelPlanner(ReplicaSetup setup, bool memo) : pricer_(std::move(setup), memo) {
@@ -160,7 +160,7 @@ static std::vector<std::int64_t> exchanged_rows(const ReplicaSetup& setup,
 }
 
 void KernelPlanner::add_meetings(Step& step, std::size_t group, const llm::RankBatch& fullest,
-                                 std::int64_t epoch) {
+                                 std::int64_t epoch, KernelProgram& program) {
   const ReplicaSetup& setup = pricer_.setup();
   Step::Group& out = step.groups[group];
   llm::lower(setup.architecture, setup.layout, setup.formats, fullest, step.tokens, lowered_);
@@ -168,8 +168,8 @@ void KernelPlanner::add_meetings(Step& step, std::size_t group, const llm::RankB
   if (std::none_of(layer.operators.begin(), layer.operators.end(), is_routed)) return;
   out.load = pricer_.routed_load(group, step.tokens, epoch);
   const auto& moe = std::get<llm::MoeFfn>(setup.architecture.layers[group].ffn);
-  step.program.slowest_shard_rows += out.load.slowest_rows * setup.layout.ep * layer.count;
-  step.program.all_shard_rows += step.tokens * moe.top_k * layer.count;
+  program.slowest_shard_rows += out.load.slowest_rows * setup.layout.ep * layer.count;
+  program.all_shard_rows += step.tokens * moe.top_k * layer.count;
   const cost::CollectivePricer& expert = pricer_.group(llm::Group::expert);
   const bool balanced = std::holds_alternative<routing::BalancedPopularity>(setup.popularity);
   std::vector<std::int64_t> rows;
@@ -184,6 +184,7 @@ void KernelPlanner::add_meetings(Step& step, std::size_t group, const llm::RankB
       if (!balanced) {
         if (rows.empty()) {
           const std::uint64_t draw = (static_cast<std::uint64_t>(epoch) << 40) |
+                                     (static_cast<std::uint64_t>(step.lane) << 37) |
                                      (static_cast<std::uint64_t>(group) << 32) |
                                      (static_cast<std::uint64_t>(step.tokens) & 0xFFFFFFFFU);
           rows = exchanged_rows(setup, step.batches, out.load, moe.top_k, draw);
@@ -199,7 +200,7 @@ void KernelPlanner::add_meetings(Step& step, std::size_t group, const llm::RankB
 }
 
 // The operators of one layer on one rank.
-std::vector<KernelOp> KernelPlanner::operators(Step& step, std::span<llm::Operator> lowered,
+std::vector<KernelOp> KernelPlanner::operators(const Step& step, std::span<llm::Operator> lowered,
                                                std::size_t group, std::size_t rank) const {
   const Step::Group& together = step.groups[group];
   const auto shard = static_cast<std::int64_t>(rank) / pricer_.setup().layout.moe_tp();
@@ -236,55 +237,74 @@ std::vector<KernelOp> KernelPlanner::ends(std::span<const llm::Operator> lowered
   return kernels;
 }
 
-KernelProgram KernelPlanner::plan(std::span<const llm::RankBatch> ranks, std::int64_t epoch,
-                                  std::span<const DeviceIndex> devices) {
-  const ReplicaSetup& setup = pricer_.setup();
-  const llm::Layout& layout = setup.layout;
-  core::check(static_cast<std::int64_t>(ranks.size()) == layout.dp &&
-                  static_cast<std::int64_t>(devices.size()) == layout.ranks(),
-              "one batch per data-parallel rank and one device per rank");
+KernelPlanner::Step KernelPlanner::prepare(std::vector<llm::RankBatch> batches, std::size_t lane,
+                                           std::int64_t epoch, KernelProgram& program) {
   Step step;
-  step.batches = ranks;
-  const llm::RankBatch* fullest = &ranks.front();
-  for (const llm::RankBatch& batch : ranks) {
+  step.batches = std::move(batches);
+  step.lane = lane;
+  const llm::RankBatch* fullest = &step.batches.front();
+  for (const llm::RankBatch& batch : step.batches) {
     step.tokens += batch.tokens;
     if (batch.tokens > fullest->tokens) fullest = &batch;
   }
-  const std::size_t groups = setup.architecture.layers.size();
-  step.groups.resize(groups);
-  for (std::size_t g = 0; g < groups; ++g) add_meetings(step, g, *fullest, epoch);
+  step.groups.resize(pricer_.setup().architecture.layers.size());
+  for (std::size_t g = 0; g < step.groups.size(); ++g) add_meetings(step, g, *fullest, epoch, program);
+  return step;
+}
 
-  const bool gathers = llm::moe_exchange(layout) == llm::MoeExchange::gather_scatter;
-  for (std::size_t d = 0; d < ranks.size(); ++d) {
-    llm::lower(setup.architecture, layout, setup.formats, ranks[d], gathers ? step.tokens : ranks[d].tokens,
-               lowered_);
-    for (std::int64_t t = 0; t < layout.tp; ++t) {
-      const std::size_t rank = d * static_cast<std::size_t>(layout.tp) + static_cast<std::size_t>(t);
-      const auto keep = [](std::vector<KernelOp> list) {
-        return std::make_shared<const std::vector<KernelOp>>(std::move(list));
-      };
-      KernelLane lane;
-      lane.push_back({keep(ends(lowered_.embedding, rank)), 1, "", 0});
-      std::int64_t first = 0;
-      for (std::size_t g = 0; g < groups; ++g) {
-        const std::int64_t count = lowered_.layers[g].count;
-        lane.push_back({keep(operators(step, lowered_.layers[g].operators, g, rank)), count, "layer", first});
-        first += count;
-      }
-      lane.push_back({keep(ends(lowered_.head, rank)), 1, "", 0});
-      step.program.ranks.push_back({devices[rank], {std::move(lane)}});
-    }
+KernelLane KernelPlanner::lane_of(const Step& step, std::size_t rank) {
+  const ReplicaSetup& setup = pricer_.setup();
+  const llm::RankBatch& batch = step.batches[rank / static_cast<std::size_t>(setup.layout.tp)];
+  const bool gathers = llm::moe_exchange(setup.layout) == llm::MoeExchange::gather_scatter;
+  llm::lower(setup.architecture, setup.layout, setup.formats, batch, gathers ? step.tokens : batch.tokens,
+             lowered_);
+  const auto keep = [](std::vector<KernelOp> list) {
+    return std::make_shared<const std::vector<KernelOp>>(std::move(list));
+  };
+  KernelLane lane;
+  lane.push_back({keep(ends(lowered_.embedding, rank)), 1, "", 0});
+  std::int64_t first = 0;
+  for (std::size_t g = 0; g < step.groups.size(); ++g) {
+    llm::LayerOperators& layer = lowered_.layers[g];
+    lane.push_back({keep(operators(step, layer.operators, g, rank)), layer.count, "layer", first});
+    first += layer.count;
   }
+  lane.push_back({keep(ends(lowered_.head, rank)), 1, "", 0});
+  return lane;
+}
+
+void KernelPlanner::add_communicators(KernelProgram& program) const {
+  const llm::Layout& layout = pricer_.setup().layout;
   const auto add_group = [&](std::int64_t first, std::int64_t count, std::int64_t stride) {
     Communicator members;
     for (std::int64_t i = 0; i < count; ++i)
       members.ranks.push_back(static_cast<std::uint32_t>(first + i * stride));
-    step.program.communicators.push_back(std::move(members));
+    program.communicators.push_back(std::move(members));
   };
   for (std::int64_t d = 0; d < layout.dp; ++d) add_group(d * layout.tp, layout.tp, 1);
   for (std::int64_t t = 0; t < layout.tp; ++t) add_group(t, layout.dp, layout.tp);
   add_group(0, layout.ranks(), 1);
-  return std::move(step.program);
+}
+
+KernelProgram KernelPlanner::plan(std::span<const llm::RankBatch> batches, std::size_t lanes,
+                                  std::int64_t epoch, std::span<const DeviceIndex> devices) {
+  const llm::Layout& layout = pricer_.setup().layout;
+  const auto dp = static_cast<std::size_t>(layout.dp);
+  core::check(lanes >= 1 && batches.size() == dp * lanes &&
+                  static_cast<std::int64_t>(devices.size()) == layout.ranks(),
+              "the micro-batches of each data-parallel rank and one device per rank");
+  KernelProgram program;
+  for (const DeviceIndex device : devices) program.ranks.push_back({device, {}});
+  for (std::size_t lane = 0; lane < lanes; ++lane) {
+    std::vector<llm::RankBatch> own;
+    for (std::size_t d = 0; d < dp; ++d) own.push_back(batches[d * lanes + lane]);
+    const Step step = prepare(std::move(own), lane, epoch, program);
+    for (std::size_t rank = 0; rank < devices.size(); ++rank) {
+      program.ranks[rank].lanes.push_back(lane_of(step, rank));
+    }
+  }
+  add_communicators(program);
+  return program;
 }
 
 KernelProgram KernelPlanner::all_reduce(std::int64_t bytes, std::span<const DeviceIndex> devices,

@@ -97,7 +97,7 @@ bool EngineRank::prefill_possible() const {
   return blocks_for(first) <= kv_.free();
 }
 
-std::int64_t EngineRank::schedule(const llm::BatchRule& rule, llm::RankBatch& batch) {
+std::int64_t EngineRank::schedule(const llm::BatchRule& rule, std::span<llm::RankBatch> micro_batches) {
   budget_ = rules_.max_num_batched_tokens;
   preempted_.clear();
   admitted_.clear();
@@ -109,7 +109,7 @@ std::int64_t EngineRank::schedule(const llm::BatchRule& rule, llm::RankBatch& ba
     schedule_running(false);
   }
   if (preempted_.empty() && (rules_.mixed_steps || prefills_only)) schedule_waiting();
-  batch = {};
+  std::fill(micro_batches.begin(), micro_batches.end(), llm::RankBatch{});
   decodes_only_ = true;
   step_tokens_ = 0;
   step_decode_tokens_ = 0;
@@ -118,7 +118,10 @@ std::int64_t EngineRank::schedule(const llm::BatchRule& rule, llm::RankBatch& ba
     if (sequence.scheduled == 0) continue;
     ++sequences;
     const bool emits = sequence.computed + sequence.scheduled == sequence.tokens();
-    llm::add_chunk(batch, {sequence.scheduled, sequence.computed, emits}, rule);
+    const auto emptiest = std::min_element(
+        micro_batches.begin(), micro_batches.end(),
+        [](const llm::RankBatch& a, const llm::RankBatch& b) { return a.tokens < b.tokens; });
+    llm::add_chunk(*emptiest, {sequence.scheduled, sequence.computed, emits}, rule);
     step_tokens_ += sequence.scheduled;
     if (sequence.decodes()) {
       ++step_decode_tokens_;

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <span>
 #include <vector>
 
 #include "models/llm/batch.hpp"
@@ -72,8 +73,9 @@ class EngineRank {
   // Puts what arrived at the end of the queue.
   void take_arrivals();
 
-  // Chooses the next step. Returns the number of sequences in it; `batch` gets their work.
-  std::int64_t schedule(const llm::BatchRule& rule, llm::RankBatch& batch);
+  // Chooses the next step. Returns the number of sequences in it; the micro-batches get their work: each
+  // sequence goes to the one with fewest tokens, the first of equals.
+  std::int64_t schedule(const llm::BatchRule& rule, std::span<llm::RankBatch> micro_batches);
   // Ends the step: tokens come out, finished sequences leave.
   void finish_step(std::vector<TokenOut>& out);
 

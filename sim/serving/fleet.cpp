@@ -148,7 +148,8 @@ Fleet::Fleet(const Scenario& scenario, const std::vector<MemoryBudget>& budgets,
           devices.push_back({static_cast<std::int32_t>(first + i)});
         }
         groups.emplace_back(models.get(replica_setup(scenario, layout, topology, first)), engine, rules,
-                            layout.dp, budget.kv_blocks, std::move(devices));
+                            layout.dp, budget.kv_blocks, std::move(devices),
+                            scenario.deployment.micro_batches);
       }
       const std::size_t first_group = groups_.size();
       for (std::size_t g = 0; g < groups.size(); ++g) groups_.push_back({members_.size(), g});

@@ -68,6 +68,10 @@ const config::Record<Deployment>& record_of(config::Type<Deployment>) {
           .optional("formats", &Deployment::formats, "Number formats of weights, activations and KV cache")
           .optional("scheduler", &Deployment::scheduler, "Scheduler settings")
           .optional("balancer", &Deployment::balancer, "How requests choose a replica")
+          .optional("micro_batches", &Deployment::micro_batches,
+                    "Parts into which the sequences of a step are dealt; while one communicates another "
+                    "computes (two-batch overlap). More than 1 needs kernel fidelity",
+                    config::between(1, 8))
           .check([](const Deployment& deployment, config::Problems& problems) {
             if (deployment.pools.empty()) problems.error("/pools", "there is no pool of replicas");
           });
@@ -168,17 +172,22 @@ void check_formats(const Scenario& scenario, config::Problems& problems) {
   }
 }
 
+void check_kernel_fidelity(const Scenario& scenario, config::Problems& problems) {
+  if (scenario.fidelity == Fidelity::kernel) return;
+  const auto refuse = [&](std::string_view pointer, std::string_view what) {
+    problems.error(pointer,
+                   fmt::format("{} \"fidelity\": \"kernel\": at step fidelity nothing is shared", what),
+                   "\"fidelity\": \"kernel\"", "needs_kernel_fidelity");
+  };
+  if (!scenario.faults.empty()) refuse("/faults", "faults need");
+  if (!scenario.background.empty()) refuse("/background", "background traffic needs");
+  if (scenario.deployment.micro_batches > 1) {
+    refuse("/deployment/micro_batches", "several micro-batches need");
+  }
+}
+
 void check_faults_and_background(const Scenario& scenario, config::Problems& problems) {
   if (scenario.faults.empty() && scenario.background.empty()) return;
-  if (scenario.fidelity == Fidelity::step) {
-    const auto refuse = [&](std::string_view pointer, std::string_view what) {
-      problems.error(pointer,
-                     fmt::format("{} \"fidelity\": \"kernel\": at step fidelity nothing is shared", what),
-                     "\"fidelity\": \"kernel\"", "needs_kernel_fidelity");
-    };
-    if (!scenario.faults.empty()) refuse("/faults", "faults need");
-    if (!scenario.background.empty()) refuse("/background", "background traffic needs");
-  }
   std::int64_t used = 0;
   for (const auto& [name, pool] : scenario.deployment.pools) used += pool.replicas * pool.layout().ranks();
   execution::check_disturbances(scenario.faults, scenario.background, hardware::Topology(scenario.cluster),
@@ -191,6 +200,7 @@ void check_scenario(const Scenario& scenario, config::Problems& problems) {
   check_defaults(scenario, problems);
   check_rules(scenario.slo, "/slo", problems);
   check_rules(scenario.expect, "/expect", problems);
+  check_kernel_fidelity(scenario, problems);
   check_faults_and_background(scenario, problems);
 }
 

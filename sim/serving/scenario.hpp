@@ -58,6 +58,7 @@ struct Deployment {
   FormatSettings formats;
   SchedulerSettings scheduler;
   Balancer balancer = Balancer::round_robin;
+  std::int64_t micro_batches = 1;  // of a step, side by side; more than one only at kernel fidelity
 };
 
 struct MemorySettings {

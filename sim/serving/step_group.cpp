@@ -8,10 +8,14 @@
 namespace moesim::serving {
 
 StepGroup::StepGroup(StepCosts costs, const cost::EngineProfile& engine, const RankRules& rules,
-                     std::int64_t ranks, std::int64_t kv_blocks, std::vector<hardware::DeviceIndex> devices)
-    : costs_(std::move(costs)), engine_(&engine), devices_(std::move(devices)) {
+                     std::int64_t ranks, std::int64_t kv_blocks, std::vector<hardware::DeviceIndex> devices,
+                     std::int64_t micro_batches)
+    : costs_(std::move(costs)),
+      engine_(&engine),
+      micro_batches_(static_cast<std::size_t>(micro_batches)),
+      devices_(std::move(devices)) {
+  core::check(micro_batches == 1 || costs_.planner, "micro-batches need kernel fidelity");
   for (std::int64_t rank = 0; rank < ranks; ++rank) ranks_.emplace_back(rules, kv_blocks);
-  batches_.resize(static_cast<std::size_t>(ranks));
 }
 
 void StepGroup::pad(std::vector<llm::RankBatch>& batches) const {
@@ -29,12 +33,28 @@ core::Duration StepGroup::host_time(std::int64_t sequences) const {
 
 StepGroup::Choice StepGroup::choose() {
   Choice choice;
+  lanes_ = micro_batches_;
+  batches_.resize(ranks_.size() * lanes_);
   for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
-    const std::int64_t sequences = ranks_[rank].schedule(costs_.batch_rule(), batches_[rank]);
+    const auto own = std::span<llm::RankBatch>(batches_).subspan(rank * lanes_, lanes_);
+    const std::int64_t sequences = ranks_[rank].schedule(costs_.batch_rule(), own);
+    if (sequences == 0) continue;
     choice.most_sequences = std::max(choice.most_sequences, sequences);
-    if (sequences > 0) choice.decodes_only = choice.decodes_only && ranks_[rank].decodes_only();
+    choice.fewest_sequences = std::min(choice.fewest_sequences, sequences);
+    choice.decodes_only = choice.decodes_only && ranks_[rank].decodes_only();
   }
+  if (choice.fewest_sequences < static_cast<std::int64_t>(lanes_)) join_micro_batches();
   return choice;
+}
+
+void StepGroup::join_micro_batches() {
+  for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
+    llm::RankBatch sum;
+    for (std::size_t lane = 0; lane < lanes_; ++lane) sum += batches_[rank * lanes_ + lane];
+    batches_[rank] = sum;
+  }
+  lanes_ = 1;
+  batches_.resize(ranks_.size());
 }
 
 void StepGroup::take_arrivals() {
@@ -69,7 +89,7 @@ execution::StepTime StepGroup::price(std::int64_t epoch) const {
 }
 
 execution::KernelProgram StepGroup::plan(std::int64_t epoch) const {
-  return costs_.planner->plan(batches_, epoch, devices_);
+  return costs_.planner->plan(batches_, lanes_, epoch, devices_);
 }
 
 execution::StepTime StepGroup::set_gpu_time(const execution::StepTime& gpu) {

@@ -29,8 +29,11 @@ struct StepCosts {
 class StepGroup {
  public:
   // `devices`: one per rank, the tensor ranks of a data-parallel rank side by side.
+  // A step runs as so many micro-batches side by side if every rank with work has a sequence for each, else
+  // as one; more than one only at kernel fidelity.
   StepGroup(StepCosts costs, const cost::EngineProfile& engine, const RankRules& rules, std::int64_t ranks,
-            std::int64_t kv_blocks, std::vector<hardware::DeviceIndex> devices);
+            std::int64_t kv_blocks, std::vector<hardware::DeviceIndex> devices,
+            std::int64_t micro_batches = 1);
 
   void enqueue(std::size_t rank, const Sequence& sequence) { ranks_[rank].enqueue(sequence); }
   // Chooses the next step; false if no rank has anything to run. Needs !busy(). With an async engine the host
@@ -55,18 +58,22 @@ class StepGroup {
 
  private:
   struct Choice {
-    std::int64_t most_sequences = 0;  // of any rank
+    std::int64_t most_sequences = 0;            // of any rank
+    std::int64_t fewest_sequences = INT64_MAX;  // of any rank with work
     bool decodes_only = true;
   };
   [[nodiscard]] Choice choose();
   void take_arrivals();
+  void join_micro_batches();
   void pad(std::vector<llm::RankBatch>& batches) const;
   [[nodiscard]] core::Duration host_time(std::int64_t sequences) const;
 
   StepCosts costs_;
   const cost::EngineProfile* engine_;
   std::vector<EngineRank> ranks_;
-  std::vector<llm::RankBatch> batches_;
+  std::size_t micro_batches_ = 1;
+  std::size_t lanes_ = 1;                // micro-batches of the chosen step
+  std::vector<llm::RankBatch> batches_;  // those of a rank side by side
   std::vector<hardware::DeviceIndex> devices_;
   bool busy_ = false;
   core::Duration exposed_host_;

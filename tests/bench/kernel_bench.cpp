@@ -59,7 +59,7 @@ std::size_t run_step(const Deployment& deployment) {
                                      &timeline);
   std::uint32_t run = 0;
   const core::Event ended =
-      executor.start(planner.plan(batches, 0, deployment.devices), core::Duration{}, run);
+      executor.start(planner.plan(batches, 1, 0, deployment.devices), core::Duration{}, run);
   simulation.run([&](core::EventKey key) { return executor.handle(key); });
   core::check(ended.triggered(), "the step ends");
   std::size_t bytes = 0;

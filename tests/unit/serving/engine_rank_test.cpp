@@ -29,7 +29,7 @@ Step run_step(EngineRank& rank) {
   llm::RankBatch batch;
   Step step;
   rank.take_arrivals();
-  step.sequences = rank.schedule(kRule, batch);
+  step.sequences = rank.schedule(kRule, {&batch, 1});
   step.tokens = rank.step_tokens();
   step.decodes = rank.step_decode_tokens();
   CHECK(batch.tokens == step.tokens);
