@@ -47,7 +47,7 @@ void FlowNetwork::redefine_class(std::uint32_t flow_class, std::span<const Resou
                                  double weight) {
   check(flow_class < classes_.size(), "a class of flows that does not exist");
   Class& one = classes_[flow_class];
-  check(one.heap.empty(), "a class that has flows is redefined");
+  check(one.tree.empty(), "a class that has flows is redefined");
   network_.set_flows(flow_class, 0);  // its last flow may have gone since rates were solved
   network_.redefine_class(flow_class, uses, bound, weight);
   one.rate = 0;
@@ -70,7 +70,7 @@ void FlowNetwork::add(Time now, std::uint32_t flow_class, std::uint32_t id, std:
     ends_.reserve_id(id);
   }
   Class& one = classes_[flow_class];
-  if (one.heap.empty()) {
+  if (one.tree.empty()) {
     one.progress = 0;
     one.since = now;
   } else if (progress_at(one, now) > kLatestProgress) {
@@ -78,7 +78,7 @@ void FlowNetwork::add(Time now, std::uint32_t flow_class, std::uint32_t id, std:
   }
   flows_[id] = {work, flow_class};
   ends_.finish[id] = progress_at(one, now) + virtual_work(work);
-  one.heap.push(ends_, id);
+  one.tree.push(ends_, id);
   ++size_;
   touch(flow_class);
 }
@@ -109,8 +109,8 @@ const std::vector<std::uint32_t>& FlowNetwork::complete(Time now) {
       if (completion_[i] > now) continue;
       Class& one = classes_[i];
       const Int128 progress = progress_at(one, now);
-      while (!one.heap.empty() && ends_.finish[one.heap.first()] <= progress) {
-        const std::uint32_t id = one.heap.first();
+      while (!one.tree.empty() && ends_.finish[one.tree.first()] <= progress) {
+        const std::uint32_t id = one.tree.first();
         served_ += flows_[id].work;
         ended_.push_back(id);
         take_out(id);
@@ -127,14 +127,14 @@ std::int64_t FlowNetwork::remaining(Time now, std::uint32_t id) {
   return work_left(id, now);
 }
 
-bool FlowNetwork::active(std::uint32_t id) const { return ends_.in_heap(id); }
+bool FlowNetwork::active(std::uint32_t id) const { return ends_.in_tree(id); }
 
 // Shifts the virtual times of a class that never empties so that its progress reads 0: differences, and so
 // all results, stay as they are.
 void FlowNetwork::start_virtual_time_anew(Class& one, Time now) {
   const Int128 progress = progress_at(one, now);
-  one.heap.for_each([&](std::uint32_t id) { ends_.finish[id] -= progress; });
-  one.heap.refresh(ends_);
+  one.tree.for_each([&](std::uint32_t id) { ends_.finish[id] -= progress; });
+  one.tree.refresh(ends_);
   one.progress = 0;
   one.since = now;
 }
@@ -161,7 +161,7 @@ void FlowNetwork::settle() {
   if (!unsettled_) return;
   unsettled_ = false;
   for (const std::uint32_t id : touched_) {
-    network_.set_flows(id, static_cast<std::int64_t>(classes_[id].heap.size()));
+    network_.set_flows(id, static_cast<std::int64_t>(classes_[id].tree.size()));
   }
   for (const std::uint32_t id : network_.solve()) rerate(id);
   for (const std::uint32_t id : touched_) {
@@ -183,7 +183,7 @@ void FlowNetwork::verify() {
   network_.verify(touched_);
   for (const std::uint32_t id : touched_) {
     const Class& one = classes_[id];
-    check(one.heap.empty() || one.rate == fixed_rate(network_.rate(id)),
+    check(one.tree.empty() || one.rate == fixed_rate(network_.rate(id)),
           "flows go on at another rate than the one solved");
   }
   ++verified_;
@@ -201,8 +201,8 @@ void FlowNetwork::rerate(std::uint32_t flow_class) {
 void FlowNetwork::predict(std::uint32_t flow_class) {
   const Class& one = classes_[flow_class];
   Time at = kEndOfTime;
-  if (!one.heap.empty()) {
-    const Int128 growth = ends_.finish[one.heap.first()] - one.progress;
+  if (!one.tree.empty()) {
+    const Int128 growth = ends_.finish[one.tree.first()] - one.progress;
     if (growth <= 0) {
       at = std::max(one.since, clock_);
     } else if (one.rate > 0) {
@@ -242,7 +242,7 @@ Time FlowNetwork::first_completion() {
 
 void FlowNetwork::take_out(std::uint32_t id) {
   const std::uint32_t flow_class = flows_[id].flow_class;
-  classes_[flow_class].heap.remove(ends_, id);
+  classes_[flow_class].tree.remove(ends_, id);
   --size_;
   touch(flow_class);
 }

@@ -17,7 +17,7 @@
 #include <span>
 #include <vector>
 
-#include "sim/core/finish_heap.hpp"
+#include "sim/core/finish_tree.hpp"
 #include "sim/core/max_min_network.hpp"
 #include "sim/core/time.hpp"
 
@@ -79,7 +79,7 @@ class FlowNetwork {
     Int128 rate = 0;      // fixed point units per second
     Time since;
     bool touched = false;
-    FinishHeap heap;
+    FinishTree tree;
   };
   struct Flow {
     std::int64_t work = 0;

@@ -177,6 +177,7 @@ class LadderQueue {
   void merge_inner_rungs();
   void refill_bottom();
   void sort_bottom();
+  void sort_bucket(UInt128 start, int shift);
   void take_top();
   void forget_top();
   [[nodiscard]] bool top_to_bottom();
@@ -189,9 +190,10 @@ class LadderQueue {
   void prefetch_buckets_after(const Rung& rung);
 
   std::size_t size_ = 0;
-  UInt128 horizon_ = kEndOfKeys;    // keys below belong to the bottom
-  UInt128 top_start_ = kEndOfKeys;  // keys from here on belong to the top
-  std::vector<EventKey> bottom_;    // descending
+  UInt128 horizon_ = kEndOfKeys;                 // keys below belong to the bottom
+  UInt128 top_start_ = kEndOfKeys;               // keys from here on belong to the top
+  std::vector<EventKey> bottom_;                 // descending
+  std::array<EventKey, kBottomLimit> unsorted_;  // a bucket while it is sorted
 
   std::vector<Rung> rungs_;  // the outermost first; those beyond rungs_in_use_ only keep their memory
   std::size_t rungs_in_use_ = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 
 #include "sim/core/check.hpp"
@@ -27,6 +28,7 @@ std::uint32_t MaxMinNetwork::add_resource(double capacity) {
   resources_.emplace_back();
   resources_.back().capacity = capacity;
   filling_.emplace_back();
+  starts_.emplace_back();
   full_at_.push_back(kInfinity);
   return static_cast<std::uint32_t>(resources_.size() - 1);
 }
@@ -40,6 +42,7 @@ void MaxMinNetwork::set_capacity(std::uint32_t resource, double capacity) {
 
 void MaxMinNetwork::mark(std::uint32_t resource) {
   dirty_.push_back(resource);
+  starts_[resource].stale = true;
   part_serves_ = part_serves_ && resources_[resource].part == part_number_;
 }
 
@@ -62,7 +65,9 @@ std::uint32_t MaxMinNetwork::add_class(std::span<const ResourceUse> uses, double
   classes_.emplace_back();
   places_.push_back({uses_.size(), 0, 0});
   growth_.push_back(0.0);
-  stopped_in_.push_back(0);
+  stopped_in_.push_back(kEmpty);
+  stopping_.resize(classes_.size() + 1);
+  changing_.resize(classes_.size() + 1);
   define(id, uses, bound, weight);
   return id;
 }
@@ -146,6 +151,7 @@ void MaxMinNetwork::set_flows(std::uint32_t flow_class, std::int64_t flows) {
   if (one.flows == flows) return;
   one.flows = flows;
   growth_[flow_class] = static_cast<double>(flows) * one.weight;
+  stopped_in_[flow_class] = flows > 0 ? 0 : kEmpty;
   for (const ResourceUse& use : uses_of(flow_class)) mark(use.resource);
   if (uses_of(flow_class).empty()) dirty_classes_.push_back(flow_class);
 }
@@ -163,10 +169,14 @@ const std::vector<std::uint32_t>& MaxMinNetwork::solve() {
   if (dirty_.empty()) return changed_;
   ++solve_;
   if (!part_serves_ || solve_ - part_collected_in_ >= kSolvesPerPart) collect_part();
+  sum_starts();
   dirty_.clear();
   part_serves_ = true;
   start_filling();
+  rates_changed_ = 0;
   fill();
+  changed_.insert(changed_.end(), changing_.begin(),
+                  changing_.begin() + static_cast<std::ptrdiff_t>(rates_changed_));
   return changed_;
 }
 
@@ -206,18 +216,25 @@ void MaxMinNetwork::sort_bounds() {
   bounded_.erase(std::unique(bounded_.begin(), bounded_.end()), bounded_.end());
 }
 
+void MaxMinNetwork::sum_starts() {
+  for (const std::uint32_t id : dirty_) {
+    Start& start = starts_[id];
+    if (!start.stale) continue;
+    start = {};
+    for (const User& user : resources_[id].users) {
+      const double growth = growth_[user.flow_class];
+      start.slope += growth * user.coefficient;
+      start.growing += growth != 0.0 ? 1 : 0;
+    }
+  }
+}
+
 void MaxMinNetwork::start_filling() {
   level_ = 0.0;
   next_bounded_ = 0;
   for (const std::uint32_t id : part_) {
-    double slope = 0.0;
-    std::int64_t growing = 0;
-    for (const User& user : resources_[id].users) {
-      const double growth = growth_[user.flow_class];
-      slope += growth * user.coefficient;
-      growing += growth != 0.0 ? 1 : 0;
-    }
-    filling_[id] = {0.0, slope, slope * kTrustedShare, growing, 0};
+    const Start& start = starts_[id];
+    filling_[id] = {0.0, start.slope, start.slope * kTrustedShare, start.growing, 0};
     find_level(id);
   }
 }
@@ -263,31 +280,59 @@ double MaxMinNetwork::next_level() const {
   return level;
 }
 
-void MaxMinNetwork::stop_at(std::uint32_t flow_class, double rate) {
-  stopped_in_[flow_class] = solve_;
-  stopped_.push_back(flow_class);
-  if (classes_[flow_class].rate == rate) return;
-  classes_[flow_class].rate = rate;
-  changed_.push_back(flow_class);
-}
-
 // Stops the classes that are at their bound or on a full resource at this level.
 void MaxMinNetwork::stop_full_and_bounded() {
   full_.clear();
   for (const std::uint32_t id : part_) {
     if (full_at_[id] <= level_) full_.push_back(id);
   }
-  stopped_.clear();
+  stopped_ = 0;
+  stop_bounded();
+  stop_users_of_full();
+}
+
+void MaxMinNetwork::stop_bounded() {
   for (; next_bounded_ < bounded_.size(); ++next_bounded_) {
     const std::uint32_t id = bounded_[next_bounded_];
-    if (classes_[id].bound / classes_[id].weight > level_) break;
-    if (is_growing(id)) stop_at(id, classes_[id].bound);
+    Class& one = classes_[id];
+    if (one.bound / one.weight > level_) return;
+    if (!is_growing(id)) continue;
+    stopped_in_[id] = solve_;
+    stopping_[stopped_++] = id;
+    if (one.rate != one.bound) changing_[rates_changed_++] = id;
+    one.rate = one.bound;
   }
+}
+
+// Whether a class has stopped before, and whether its rate is new, no predictor knows: both lists are filled
+// without a branch.
+void MaxMinNetwork::stop_users_of_full() {
+  const std::size_t bounded = stopped_;
+  std::size_t stopped = bounded;
+  const std::uint64_t solve = solve_;
+  std::uint32_t* const stopping = stopping_.data();
+  std::uint64_t* const stopped_in = stopped_in_.data();
   for (const std::uint32_t full : full_) {
     for (const User& user : resources_[full].users) {
-      if (is_growing(user.flow_class)) stop_at(user.flow_class, level_ * classes_[user.flow_class].weight);
+      const std::uint64_t last = stopped_in[user.flow_class];
+      const std::uint64_t grows = last < solve ? 1U : 0U;
+      stopping[stopped] = user.flow_class;
+      stopped += grows;
+      stopped_in[user.flow_class] = last ^ ((last ^ solve) & (0 - grows));  // solve if it grows
     }
   }
+  std::size_t changed = rates_changed_;
+  const double level = level_;
+  Class* const classes = classes_.data();
+  for (std::size_t i = bounded; i < stopped; ++i) {
+    const std::uint32_t id = stopping[i];
+    const double rate = level * classes[id].weight;
+    changing_[changed] = id;
+    changed += std::bit_cast<std::uint64_t>(classes[id].rate) != std::bit_cast<std::uint64_t>(rate) ? 1U : 0U;
+    classes[id].rate = rate;
+  }
+  stopped_ = stopped;
+  rates_changed_ = changed;
 }
 
 // Counts the uses that stop in this round, by resource: over the classes that stop, or over all users of the
@@ -298,8 +343,9 @@ void MaxMinNetwork::count_stopping() {
   for (const std::uint32_t id : part_) {
     if (full_at_[id] > level_ && filling_[id].growing > 0) users += resources_[id].users.size();
   }
-  if (2 * stopped_.size() <= users) {
-    for (const std::uint32_t id : stopped_) {
+  const std::span<const std::uint32_t> stopped(stopping_.data(), stopped_);
+  if (2 * stopped.size() <= users) {
+    for (const std::uint32_t id : stopped) {
       for (const ResourceUse& use : uses_of(id)) {
         Filling& sums = filling_[use.resource];
         if (sums.stopping == 0) touched_.push_back(use.resource);
@@ -332,7 +378,7 @@ void MaxMinNetwork::take_from_resources() {
     any_differences = any_differences || filling_[id].by_difference();
   }
   if (any_differences) {
-    for (const std::uint32_t id : stopped_) {
+    for (const std::uint32_t id : std::span<const std::uint32_t>(stopping_.data(), stopped_)) {
       const double class_rate = static_cast<double>(classes_[id].flows) * classes_[id].rate;
       for (const ResourceUse& use : uses_of(id)) {
         Filling& sums = filling_[use.resource];
@@ -355,7 +401,7 @@ void MaxMinNetwork::take_from_resources() {
 void MaxMinNetwork::fill() {
   while ((level_ = next_level()) < kInfinity) {
     stop_full_and_bounded();
-    check(!stopped_.empty(), "max-min filling does not advance");
+    check(stopped_ > 0, "max-min filling does not advance");
     take_from_resources();
   }
 }

@@ -75,11 +75,20 @@ class MaxMinNetwork {
     std::int64_t stopping = 0;  // uses by classes that stop in this round
     [[nodiscard]] bool by_difference() const { return stopping <= growing; }
   };
+  // How a resource starts to fill: the sums over its users before any has stopped. They hold until the flows
+  // of a user change.
+  struct Start {
+    double slope = 0.0;
+    std::int64_t growing = 0;
+    bool stale = false;
+  };
   struct Resource {
     double capacity = 0.0;
     std::uint64_t part = 0;   // the part that held it last
     std::vector<User> users;  // by class
   };
+  static constexpr std::uint64_t kEmpty = UINT64_MAX;
+
   // Where the uses of a class stand in uses_.
   struct Place {
     std::size_t first = 0;
@@ -109,19 +118,19 @@ class MaxMinNetwork {
   void collect_part();
   void meet(std::uint32_t resource);
   void sort_bounds();
+  void sum_starts();
   void start_filling();
   void fill();
   [[nodiscard]] double next_level() const;
-  void stop_at(std::uint32_t flow_class, double rate);
+  void stop_bounded();
+  void stop_users_of_full();
   void stop_full_and_bounded();
   void count_stopping();
   void take_from_resources();
   void sum_afresh(std::uint32_t resource);
   void find_level(std::uint32_t resource);
   // Of a class of the part.
-  [[nodiscard]] bool is_growing(std::uint32_t flow_class) const {
-    return growth_[flow_class] != 0.0 && stopped_in_[flow_class] != solve_;
-  }
+  [[nodiscard]] bool is_growing(std::uint32_t flow_class) const { return stopped_in_[flow_class] < solve_; }
   [[nodiscard]] std::span<const ResourceUse> uses_of(std::uint32_t flow_class) const {
     const Place& place = places_[flow_class];
     return {uses_.data() + place.first, place.count};
@@ -129,11 +138,12 @@ class MaxMinNetwork {
 
   std::vector<Resource> resources_;
   std::vector<Filling> filling_;  // by resource
+  std::vector<Start> starts_;     // by resource
   std::vector<double> full_at_;   // by resource: the level at which it is full
   std::vector<Class> classes_;
   // By class as well, apart from the rest because every pass reads them.
   std::vector<double> growth_;             // flows x weight; 0 in an empty class
-  std::vector<std::uint64_t> stopped_in_;  // the solve in which it stopped growing last
+  std::vector<std::uint64_t> stopped_in_;  // the solve in which it stopped growing last, kEmpty without flows
   std::vector<Place> places_;
   std::vector<ResourceUse> uses_;
 
@@ -148,7 +158,12 @@ class MaxMinNetwork {
   bool part_serves_ = false;             // for every change since the last solve
   std::vector<std::uint32_t> bounded_;   // classes of the part with a bound, the lowest level first
   std::size_t next_bounded_ = 0;
-  std::vector<std::uint32_t> full_, touched_, stopped_;
+  std::vector<std::uint32_t> full_, touched_;
+  // The classes that stop in this round, and those whose rate changes: filled without a branch on whether one
+  // does, so that there is room for one more than all classes.
+  std::vector<std::uint32_t> stopping_, changing_;
+  std::size_t stopped_ = 0;
+  std::size_t rates_changed_ = 0;
   double level_ = 0.0;
   std::vector<std::uint32_t> changed_;
   std::vector<std::uint32_t> members_;  // classes that verify() looks at

@@ -64,7 +64,7 @@ void ProcessorSharing::add(Time now, std::uint32_t id, std::int64_t weight, std:
   }
   activities_[id] = {work, weight};
   ends_.finish[id] = virtual_clock_ + growth;
-  heap_.push(ends_, id);
+  tree_.push(ends_, id);
   total_weight_ += weight;
 }
 
@@ -86,10 +86,10 @@ Time ProcessorSharing::next_completion() const {
 }
 
 Time ProcessorSharing::predict() const {
-  if (heap_.empty()) {
+  if (tree_.empty()) {
     return kEndOfTime;
   }
-  const Int128 growth = ends_.finish[heap_.first()] - virtual_clock_;
+  const Int128 growth = ends_.finish[tree_.first()] - virtual_clock_;
   if (growth <= 0) {
     return clock_;
   }
@@ -110,12 +110,12 @@ const std::vector<std::uint32_t>& ProcessorSharing::complete(Time now) {
   ended_.clear();
   check_clock(now);
   // Without an end nothing changes: virtual time must not be rounded here.
-  if (heap_.empty() || now < next_completion()) {
+  if (tree_.empty() || now < next_completion()) {
     return ended_;
   }
   move_clock(now);
-  while (!heap_.empty() && ends_.finish[heap_.first()] <= virtual_clock_) {
-    const std::uint32_t id = heap_.first();
+  while (!tree_.empty() && ends_.finish[tree_.first()] <= virtual_clock_) {
+    const std::uint32_t id = tree_.first();
     served_ += activities_[id].work;
     ended_.push_back(id);
     take_out(id);
@@ -129,16 +129,16 @@ std::int64_t ProcessorSharing::remaining(Time now, std::uint32_t id) const {
   return work_left(id, virtual_at(now));
 }
 
-bool ProcessorSharing::active(std::uint32_t id) const { return ends_.in_heap(id); }
+bool ProcessorSharing::active(std::uint32_t id) const { return ends_.in_tree(id); }
 
 void ProcessorSharing::move_clock(Time now) {
   check_clock(now);
   next_known_ = false;  // whoever moves the clock changes the set
-  if (now == clock_ && !heap_.empty()) {
+  if (now == clock_ && !tree_.empty()) {
     return;
   }
   virtual_clock_ = virtual_at(now);
-  if (!heap_.empty()) {
+  if (!tree_.empty()) {
     busy_ += now - clock_;
   }
   clock_ = now;
@@ -146,13 +146,13 @@ void ProcessorSharing::move_clock(Time now) {
 
 void ProcessorSharing::check_clock(Time now) const {
   check(now >= clock_, "a shared resource is changed in its past");
-  check(now == clock_ || heap_.empty() || now <= next_completion(),
+  check(now == clock_ || tree_.empty() || now <= next_completion(),
         "a completion of a shared resource was missed");
 }
 
 // Virtual time at `now`, rounded up, if the set has not changed since the last change; 0 on an idle resource.
 Int128 ProcessorSharing::virtual_at(Time now) const {
-  if (heap_.empty()) {
+  if (tree_.empty()) {
     return 0;
   }
   const UInt128 served = static_cast<UInt128>((now - clock_).ps) * static_cast<UInt128>(capacity_);
@@ -173,13 +173,13 @@ std::int64_t ProcessorSharing::work_left(std::uint32_t id, Int128 virtual_now) c
 
 void ProcessorSharing::take_out(std::uint32_t id) {
   total_weight_ -= activities_[id].weight;
-  heap_.remove(ends_, id);
+  tree_.remove(ends_, id);
 }
 
 // Shifts all virtual times so that the clock reads 0: differences, and so all results, stay as they are.
 void ProcessorSharing::start_virtual_time_anew() {
-  heap_.for_each([this](std::uint32_t id) { ends_.finish[id] -= virtual_clock_; });
-  heap_.refresh(ends_);
+  tree_.for_each([this](std::uint32_t id) { ends_.finish[id] -= virtual_clock_; });
+  tree_.refresh(ends_);
   virtual_clock_ = 0;
 }
 

@@ -15,7 +15,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "sim/core/finish_heap.hpp"
+#include "sim/core/finish_tree.hpp"
 #include "sim/core/time.hpp"
 
 namespace moesim::core {
@@ -52,7 +52,7 @@ class ProcessorSharing {
   [[nodiscard]] std::int64_t remaining(Time now, std::uint32_t id) const;
 
   [[nodiscard]] bool active(std::uint32_t id) const;
-  [[nodiscard]] std::size_t size() const { return heap_.size(); }
+  [[nodiscard]] std::size_t size() const { return tree_.size(); }
   [[nodiscard]] std::int64_t total_weight() const { return total_weight_; }
   [[nodiscard]] std::int64_t capacity() const { return capacity_; }
 
@@ -82,7 +82,7 @@ class ProcessorSharing {
   Int128 virtual_clock_ = 0;          // virtual time then: units per weight, 64 fractional bits
   std::vector<Activity> activities_;  // by id
   FinishTable ends_;                  // by id
-  FinishHeap heap_;
+  FinishTree tree_;
   std::vector<std::uint32_t> ended_;
   mutable Time next_;  // of next_completion(), until the set changes
   mutable bool next_known_ = false;

@@ -22,6 +22,16 @@ struct MaxMinNetworkTestAccess {
   static std::size_t users(const MaxMinNetwork& network, std::uint32_t resource) {
     return network.resources_[resource].users.size();
   }
+  // The room of everything that a change of flows or classes may fill.
+  static std::size_t room(const MaxMinNetwork& network) {
+    std::size_t room = network.uses_.capacity() + network.dirty_.capacity() +
+                       network.dirty_classes_.capacity() + network.part_.capacity() +
+                       network.bounded_.capacity() + network.full_.capacity() + network.touched_.capacity() +
+                       network.stopping_.capacity() + network.changing_.capacity() +
+                       network.changed_.capacity();
+    for (const auto& resource : network.resources_) room += resource.users.capacity();
+    return room;
+  }
   static std::size_t uses_held(const MaxMinNetwork& network) { return network.uses_.size(); }
 };
 
@@ -146,6 +156,28 @@ TEST_CASE("a class that is redefined with ever as many uses takes no more room")
   REQUIRE(held == 1 + 2 + 4 + 8);
   for (std::size_t i = 0; i < 100; ++i) network.redefine_class(flow_class, {uses.data(), 1 + i % 8});
   REQUIRE(MaxMinNetworkTestAccess::uses_held(network) == held);
+}
+
+TEST_CASE("a pool of classes that go round through the same definitions allocates nothing more") {
+  MaxMinNetwork network;
+  std::vector<ResourceUse> uses;
+  for (int r = 0; r < 6; ++r) uses.push_back({network.add_resource(10.0), 1.0});
+  constexpr std::uint32_t kSlots = 5;
+  for (std::uint32_t slot = 0; slot < kSlots; ++slot) network.add_class({}, 1.0);
+  const auto go_round = [&] {
+    for (std::uint32_t turn = 0; turn < 30; ++turn) {
+      const std::uint32_t slot = turn % kSlots;
+      network.set_flows(slot, 0);
+      network.redefine_class(slot, {uses.data() + turn % 3, 1 + turn % 4}, turn % 2 == 0 ? 1.0 : kNoBound);
+      network.set_flows(slot, 1 + turn % 2);
+      network.solve();
+    }
+  };
+  go_round();
+  const std::size_t room = MaxMinNetworkTestAccess::room(network);
+  for (int i = 0; i < 20; ++i) go_round();
+  REQUIRE(MaxMinNetworkTestAccess::room(network) == room);
+  REQUIRE(network.is_fair());
 }
 
 TEST_CASE("verification names the class, the resource and the rates that are not fair") {
