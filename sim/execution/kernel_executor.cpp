@@ -19,8 +19,9 @@ enum class KernelEvent : std::uint8_t {};
 // The owner of an activity: a chain, or a mover with this bit.
 constexpr std::uint32_t kMoverBit = std::uint32_t{1} << 31;
 
-// Longer activities do not end within any run.
-Duration bounded(Duration work) { return std::min(work, Duration{core::FlowNetwork::kMaximumWork}); }
+// Longer activities do not end within any run: they use what they use, and their end is not told.
+constexpr Duration kLongestWork{core::FlowNetwork::kMaximumWork};
+Duration bounded(Duration work) { return std::min(work, kLongestWork); }
 
 template <class Slot>
 std::uint32_t take_slot(std::vector<Slot>& slots, std::vector<std::uint32_t>& free) {
@@ -305,6 +306,7 @@ void KernelExecutor::kernel_work(ChainId id) {
 void KernelExecutor::end_kernel(ChainId id) {
   Chain& chain = chains_[id];
   const KernelOp& op = *current(id);
+  if (op.alone > kLongestWork) return;
   const Time now = simulation_->now();
   const Duration alone = op.latency + op.alone;
   add(chain.path, alone, op.part, op.binding, op.label);
