@@ -110,7 +110,7 @@ class Fluid {
 };
 
 std::int64_t arbitrary_share() {
-  return kWholeResource / *rc::gen::element<std::int64_t>(1, 2, 3, 4, 7) *
+  return kWholeResource / *rc::gen::element<std::int64_t>(1, 2, 3, 4, 7, 16, 30, 60) *
          *rc::gen::element<std::int64_t>(1, 1, 2, 3);
 }
 

@@ -68,6 +68,15 @@ TEST_CASE("a chain of kernels takes the sum of its latencies and works") {
   CHECK(rig.executor.machine().slowed() == 0);
 }
 
+TEST_CASE("a step of nothing ends when it begins") {
+  KernelRig rig;
+  CHECK(rig.time_of(program({0, 1}, {{{}}, {{segment({}), segment({kernel(1, 1, 1, 1)}, 0)}}})).total.ps ==
+        0);
+  CHECK(rig.simulation.now() == core::Time{});
+  CHECK(rig.time_of(same_on_all({0, 1}, {kernel(0, 0, 0, 0), collective(0, 0, 0)}, 1000)).total.ps == 0);
+  check_conserved(rig);
+}
+
 TEST_CASE("the host's delay comes before a step and is not part of its time") {
   KernelRig rig;
   const std::size_t late = rig.start(same_on_all({0}, {kernel(5, 10, 10, 0)}), 100);

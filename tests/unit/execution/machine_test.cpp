@@ -146,6 +146,46 @@ TEST_CASE("late arrivals and early ends change speeds from then on only") {
   }
 }
 
+// Changes come before the end of the instant has been told: the first has no work left then, and ends.
+TEST_CASE("what changes at the instant of an end does not touch who has ended") {
+  for (const int change : {0, 1, 2, 3}) {
+    MachineRig rig(2);
+    execution::Machine::ActivityId first = 0;
+    rig.at(
+        2000,
+        [&] {
+          const ResourceShare there[] = {{1, share(1)}};
+          if (change == 0) rig.begin(500, {{0, share(1)}});
+          if (change == 1) rig.machine.set_capacity(0, 0);
+          if (change == 2) rig.machine.set_capacity(1, 0);
+          if (change >= 2) rig.machine.move(first, there);
+        },
+        core::Phase::completion);
+    rig.at(0, [&] {
+      first = rig.begin(1000, {{0, share(1)}});
+      rig.begin(1500, {{0, share(1)}});
+    });
+    rig.run();
+    CHECK(rig.ends[0] == 2000);
+    // 500 are left: beside 500 others, stopped, or alone.
+    CHECK(rig.ends[1] == (change == 0 ? 3000 : change == 1 ? -1 : 2500));
+  }
+}
+
+TEST_CASE("whoever is still there when a resource becomes too small is slowed") {
+  MachineRig rig(1);
+  rig.at(0, [&] {
+    rig.begin(100, {{0, share(1, 4)}});
+    rig.begin(1000, {{0, share(1, 4)}});
+    rig.begin(200, {{0, share(1, 4)}});
+  });
+  rig.at(250, [&] { CHECK(rig.machine.use(0) == 0.25); });
+  rig.at(300, [&] { rig.begin(1000, {{0, share(1)}}); });
+  rig.run();
+  // 5/4 are asked for from 300 on: both at 4/5, until the second's 700 are done.
+  CHECK(rig.ends == Ends{100, 1175, 200, 1475});
+}
+
 TEST_CASE("what is slowed by one resource leaves room on another") {
   MachineRig rig(2);
   // On 0 each gets a half. The third wants 3/4 of 1, of which the second then uses only a quarter.
