@@ -219,5 +219,35 @@ TEST_CASE("a machine ends activities when a fluid that is solved as a whole does
   }));
 }
 
+// The ends of a script, all of whose capacities and shares are divided.
+std::vector<std::int64_t> ends_of(std::uint32_t resources, const std::vector<Action>& script,
+                                  std::int64_t divisor) {
+  test::MachineRig rig(resources);
+  std::vector<Machine::ActivityId> ids;
+  for (std::uint32_t r = 0; r < resources; ++r) {
+    rig.at(0, [&rig, r, divisor] { rig.machine.set_capacity(r, kWholeResource / divisor); });
+  }
+  for (Action action : script) {
+    action.capacity /= divisor;
+    for (ResourceShare& use : action.uses) {
+      // Without `through`, which counts in parts of a whole resource.
+      use = {use.resource, use.share / 4 * 4 / divisor};
+    }
+    rig.at(action.at, [&rig, &ids, action] { do_action(rig, ids, action); });
+  }
+  rig.run();
+  return rig.ends;
+}
+
+TEST_CASE("half or a quarter of all capacities and all uses changes nothing") {
+  REQUIRE(rc::check([] {
+    const auto resources = *rc::gen::inRange<std::uint32_t>(1, 7);
+    const std::vector<Action> script = arbitrary_script(resources);
+    const auto ends = ends_of(resources, script, 1);
+    RC_ASSERT(ends == ends_of(resources, script, 2));
+    RC_ASSERT(ends == ends_of(resources, script, 4));
+  }));
+}
+
 }  // namespace
 }  // namespace moesim::execution
