@@ -129,12 +129,14 @@ void KernelExecutor::begin_mover(const Mover& mover) {
   // A flow's share is by bytes, whatever bounds it: its weight makes speeds of flows comparable.
   const double weight = asked.bytes_per_s > 0 ? fastest_link_ / asked.bytes_per_s : 1.0;
   const Duration alone = std::min(asked.alone, Duration{core::FlowNetwork::kMaximumWork});
+  movers_[index].endless = asked.alone > alone;
   movers_[index].activity = machine_.begin(alone, uses_, weight, index | kOwnedByMover);
 }
 
 void KernelExecutor::mover_ended(std::uint32_t index) {
   const Mover mover = movers_[index];
   movers_[index].kind = Moves::nothing;
+  if (mover.endless) return;
   free_movers_.push_back(index);
   if (mover.kind == Moves::copy) {
     Copy& copy = copies_[mover.slot];

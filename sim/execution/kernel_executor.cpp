@@ -19,8 +19,9 @@ enum class KernelEvent : std::uint8_t {};
 // The owner of an activity: a chain, or a mover with this bit.
 constexpr std::uint32_t kMoverBit = std::uint32_t{1} << 31;
 
-// Longer activities do not end within any run.
-Duration bounded(Duration work) { return std::min(work, Duration{core::FlowNetwork::kMaximumWork}); }
+// Longer activities do not end within any run: they use what they use, and their end is not told.
+constexpr Duration kLongestWork{core::FlowNetwork::kMaximumWork};
+Duration bounded(Duration work) { return std::min(work, kLongestWork); }
 
 template <class Slot>
 std::uint32_t take_slot(std::vector<Slot>& slots, std::vector<std::uint32_t>& free) {
@@ -31,6 +32,39 @@ std::uint32_t take_slot(std::vector<Slot>& slots, std::vector<std::uint32_t>& fr
   const std::uint32_t slot = free.back();
   free.pop_back();
   return slot;
+}
+
+// How often a rank calls each communicator, by communicator and lane.
+std::vector<std::int64_t> calls_of(const KernelProgram& program, const RankProgram& rank,
+                                   std::uint32_t lanes) {
+  std::vector<std::int64_t> calls(program.communicators.size() * lanes);
+  for (std::size_t lane = 0; lane < rank.lanes.size(); ++lane) {
+    for (const KernelSegment& segment : rank.lanes[lane]) {
+      for (const KernelOp& op : *segment.operators) {
+        if (op.shape == CollectiveShape::none) continue;
+        core::check(op.communicator < program.communicators.size(), "a collective has a communicator");
+        calls[op.communicator * lanes + lane] += segment.repeat;
+      }
+    }
+  }
+  return calls;
+}
+
+// A rank whose communicator does not come together would wait for ever.
+void check_calls(const KernelProgram& program, std::uint32_t lanes) {
+  std::vector<std::vector<std::int64_t>> calls;
+  for (const RankProgram& rank : program.ranks) calls.push_back(calls_of(program, rank, lanes));
+  for (std::size_t slot = 0; slot < program.communicators.size() * lanes; ++slot) {
+    std::int64_t first = -1, expected = 0, called = 0;
+    for (const std::uint32_t member : program.communicators[slot / lanes].ranks) {
+      if (slot % lanes >= program.ranks[member].lanes.size()) continue;
+      if (first < 0) first = calls[member][slot];
+      core::check(calls[member][slot] == first, "ranks call the collectives of a communicator equally often");
+      expected += first;
+    }
+    for (const std::vector<std::int64_t>& rank : calls) called += rank[slot];
+    core::check(called == expected, "only members call the collectives of a communicator");
+  }
 }
 
 }  // namespace
@@ -107,6 +141,7 @@ void KernelExecutor::begin_run(std::uint32_t run) {
   }
   core::check(!one.chains.empty(), "a step needs a rank");
   one.chains_left = static_cast<std::uint32_t>(one.chains.size());
+  check_calls(one.program, one.lanes);
   open_collectives(run);
 }
 
@@ -280,6 +315,7 @@ void KernelExecutor::kernel_work(ChainId id) {
 void KernelExecutor::end_kernel(ChainId id) {
   Chain& chain = chains_[id];
   const KernelOp& op = *current(id);
+  if (op.alone > kLongestWork) return;
   const Time now = simulation_->now();
   const Duration alone = op.latency + op.alone;
   add(chain.path, alone, op.part, op.binding, op.label);
@@ -309,11 +345,7 @@ void KernelExecutor::end_chain(ChainId id) {
     run.time = chain.path;
   }
   if (--run.chains_left > 0) return;
-  for (const std::uint32_t slot : run.collectives) {
-    core::check(collectives_[slot].arrived == 0,
-                "ranks call the collectives of a communicator equally often");
-    free_collectives_.push_back(slot);
-  }
+  for (const std::uint32_t slot : run.collectives) free_collectives_.push_back(slot);
   for (const ChainId one : run.chains) free_chains_.push_back(one);
   core::check(run.time.total == now - run.began, "the parts of a step add up to its time");
   run.time.slowest_shard_rows = run.program.slowest_shard_rows;

@@ -153,6 +153,7 @@ class KernelExecutor {
     std::uint32_t slot = 0;          // of the collective or copy
     std::uint32_t from = 0, to = 0;  // ranks of the communicator
     Machine::ActivityId activity = 0;
+    bool endless = false;  // longer than a machine can work
   };
   // What an activity asks for: alone it takes so long, at so many bytes per second. Its shares are in uses_.
   struct Asked {
