@@ -43,10 +43,14 @@ std::string_view end_words(serving::RunEnd end) {
   return "the run stopped";
 }
 
-std::string_view accuracy_sentence() {
+std::string_view accuracy_sentence(const serving::Results& results) {
+  if (results.kernels) {
+    return "First roofline: kernel rates are fitted or from datasheets, but whole runs are not calibrated "
+           "against end-to-end silicon yet; contention follows from shares of resources and was not compared "
+           "with silicon";
+  }
   return "First roofline: kernel rates are fitted or from datasheets, but whole runs are not calibrated "
-         "against "
-         "end-to-end silicon yet, and contention between kernels is not modelled";
+         "against end-to-end silicon yet, and contention between kernels is not modelled";
 }
 
 std::vector<double> label_shares(const serving::Results& results) {

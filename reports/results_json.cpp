@@ -206,7 +206,7 @@ Node results_node(const RunReport& report) {
   node.set("step_time", step_time_node(results.step_time));
   if (results.kernels) node.set("kernels", kernels_node(*results.kernels));
   node.set("source_shares", source_node(results));
-  node.set("accuracy", text(accuracy_sentence()));
+  node.set("accuracy", text(accuracy_sentence(results)));
   Node binds = Node::object();
   binds.set("limit", text(results.binds));
   binds.set("remedy", text(results.binds_detail));

@@ -272,7 +272,7 @@ std::string quality(const Results& results, const Style& style) {
       "  ",
       fmt::format("step time by the origin of the number that binds: {}", share_list(std::move(shares))),
       style);
-  return out + paragraph("  ", accuracy_sentence(), style);
+  return out + paragraph("  ", accuracy_sentence(results), style);
 }
 
 std::string binding(const Results& results, const Style& style) {

@@ -366,6 +366,15 @@ void warn_before(const Context& context, const RunFlags& flags, const std::vecto
       warning.warning = true;
       context.warn({warning}, {});
     };
+    if (flags.verify() && loaded.value.fidelity != serving::Fidelity::kernel) {
+      config::Diagnostic warning;
+      warning.code = "nothing_to_verify";
+      warning.message =
+          fmt::format("--verify has nothing to check: {} runs at step fidelity, where nothing is shared",
+                      planned.prepared.title());
+      warning.warning = true;
+      context.warn({warning}, {});
+    }
     if (flags.enforce() && loaded.value.slo.empty()) no_rules("--enforce", "slo");
     if (flags.expect() && loaded.value.expect.empty()) no_rules("--expect", "expect");
   }

@@ -20,6 +20,7 @@ class RunFlags {
 
   [[nodiscard]] const std::optional<std::string>& output() const { return output_; }
   [[nodiscard]] const TraceFlags& trace() const { return trace_; }
+  [[nodiscard]] bool verify() const { return verify_; }
   [[nodiscard]] bool hash() const { return hash_; }
   [[nodiscard]] bool enforce() const { return enforce_; }
   [[nodiscard]] bool expect() const { return expect_; }

@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 SOURCE = pathlib.Path(os.environ["MOESIM_SOURCE_DIR"])
-SCENARIOS = ["llama-3.1-8b-h100", "mixtral-tp2", "qwen3-30b-a3b-ep4"]
+SCENARIOS = ["llama-3.1-8b-h100", "mixtral-tp2", "qwen3-30b-a3b-ep4", "qwen3-30b-a3b-faults"]
 
 
 def main():

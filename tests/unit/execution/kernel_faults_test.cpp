@@ -166,15 +166,15 @@ TEST_CASE("a paused device holds its work still and goes on where it was") {
     CHECK(end_of(rig, same_on_all({0}, {kernel(100, 1000, 1000, 0), kernel(0, 7, 0, 7)})) == 11'107);
     CHECK(rig.times[0].by_part[static_cast<std::size_t>(Part::contention)].ps == 10'000);
   }
-  SECTION("a latency goes on") {
+  SECTION("inside a latency") {
     KernelRig rig;
     rig.fault(paused(0), 10, 90);
-    CHECK(end_of(rig, same_on_all({0}, {kernel(100, 1000, 1000, 0)})) == 1100);
+    CHECK(end_of(rig, same_on_all({0}, {kernel(100, 1000, 1000, 0)})) == 1180);
   }
-  SECTION("a kernel does not begin, with its latency") {
+  SECTION("inside a latency after which another kernel follows") {
     KernelRig rig;
     rig.fault(paused(0), 50, 500);
-    CHECK(end_of(rig, same_on_all({0}, {kernel(100, 0, 0, 0), kernel(30, 10, 1, 1)})) == 540);
+    CHECK(end_of(rig, same_on_all({0}, {kernel(100, 0, 0, 0), kernel(30, 10, 1, 1)})) == 590);
   }
   SECTION("twice at once: until the later end") {
     KernelRig rig;
@@ -189,10 +189,15 @@ TEST_CASE("a paused device holds its work still and goes on where it was") {
     together.hbm_busy = core::Duration{100};
     CHECK(end_of(rig, same_on_all({0, 1, 2}, {together})) == 1500);
   }
-  SECTION("a collective does not begin") {
+  SECTION("a collective waits for a rank that is held before it") {
     KernelRig rig;
     rig.fault(paused(2), 3, 800);
-    CHECK(end_of(rig, same_on_all({0, 1, 2}, {kernel(5, 0, 0, 0), collective(10, 100, 10)})) == 910);
+    CHECK(end_of(rig, same_on_all({0, 1, 2}, {kernel(5, 0, 0, 0), collective(10, 100, 10)})) == 912);
+  }
+  SECTION("inside the latency of a collective") {
+    KernelRig rig;
+    rig.fault(paused(2), 3, 800);
+    CHECK(end_of(rig, same_on_all({0, 1, 2}, {collective(10, 100, 10)})) == 907);
   }
   SECTION("a step that begins in the pause waits") {
     KernelRig rig;
