@@ -138,17 +138,7 @@ void KernelExecutor::mover_ended(std::uint32_t index) {
   movers_[index].kind = Moves::nothing;
   if (mover.endless) return;
   free_movers_.push_back(index);
-  if (mover.kind == Moves::copy) {
-    Copy& copy = copies_[mover.slot];
-    const DeviceIndex device = copier(copy.spec);
-    counts_[1].bytes_ended += copy.spec.bytes;
-    trace_.slice(device, 0, KernelTrace::Stream::copy, "copy", "background", copy.began, simulation_->now());
-    happened_.push_back(*copy.ended);
-    copy.ended.reset();
-    free_copies_.push_back(mover.slot);
-    devices_[static_cast<std::size_t>(device.value)].copies = false;
-    return serve_copies(device);
-  }
+  if (mover.kind == Moves::copy) return end_copy(mover.slot);
   Collective& one = collectives_[mover.slot];
   if (mover.kind == Moves::pair)
     counts_of(one.run).bytes_ended += one.op->pairs->from_to(mover.from, mover.to);
@@ -260,24 +250,30 @@ core::Event KernelExecutor::copy(const CopySpec& spec) {
   copies_[slot].spec = spec;
   copies_[slot].ended = processes_->event();
   core::Event ended = *copies_[slot].ended;
-  const DeviceIndex device = copier(spec);
-  devices_[static_cast<std::size_t>(device.value)].waiting_copies.push_back(slot);
-  serve_copies(device);
+  Device& device = devices_[static_cast<std::size_t>(copier(spec).value)];
+  if (device.copy_engine.request(simulation_->now(), slot)) begin_copy(slot);
   return ended;
 }
 
 // The device whose copy engine does it: the sender, or the receiver of what comes from a host.
 DeviceIndex KernelExecutor::copier(const CopySpec& spec) const { return spec.from ? *spec.from : *spec.to; }
 
-void KernelExecutor::serve_copies(DeviceIndex device) {
-  Device& one = devices_[static_cast<std::size_t>(device.value)];
-  if (one.copies || paused(device) || one.waiting_copies.empty()) return;
-  const std::uint32_t slot = one.waiting_copies.front();
-  one.waiting_copies.pop_front();
-  one.copies = true;
+void KernelExecutor::begin_copy(std::uint32_t slot) {
   copies_[slot].began = simulation_->now();
   counts_[1].bytes_begun += copies_[slot].spec.bytes;
   begin_mover({Moves::copy, slot, 0, 0, 0});
+}
+
+void KernelExecutor::end_copy(std::uint32_t slot) {
+  Copy& copy = copies_[slot];
+  const DeviceIndex device = copier(copy.spec);
+  counts_[1].bytes_ended += copy.spec.bytes;
+  trace_.slice(device, 0, KernelTrace::Stream::copy, "copy", "background", copy.began, simulation_->now());
+  happened_.push_back(*copy.ended);
+  copy.ended.reset();
+  core::Server& engine = devices_[static_cast<std::size_t>(device.value)].copy_engine;
+  for (const std::uint32_t next : engine.release(simulation_->now(), slot)) begin_copy(next);
+  free_copies_.push_back(slot);
 }
 
 }  // namespace moesim::execution

@@ -17,6 +17,7 @@
 
 #include "models/hardware/topology.hpp"
 #include "sim/core/process.hpp"
+#include "sim/core/server.hpp"
 #include "sim/core/simulation.hpp"
 #include "sim/execution/disturbances.hpp"
 #include "sim/execution/kernel_program.hpp"
@@ -137,9 +138,8 @@ class KernelExecutor {
     bool active = false;
   };
   struct Device {
-    bool copies = false;
-    std::deque<std::uint32_t> waiting_copies;
-    std::int32_t pauses = 0;  // faults that hold it
+    core::Server copy_engine{1};  // serves slots of copies
+    std::int32_t pauses = 0;      // faults that hold it
   };
   struct Copy {
     CopySpec spec;
@@ -207,8 +207,8 @@ class KernelExecutor {
   [[nodiscard]] Asked ask_route(const hardware::Route& route, double efficiency, std::int64_t bytes,
                                 const RouteEnds& ends);
 
-  void serve_copies(hardware::DeviceIndex device);
   void begin_copy(std::uint32_t slot);
+  void end_copy(std::uint32_t slot);
   [[nodiscard]] hardware::DeviceIndex copier(const CopySpec& spec) const;
 
   void update_device(hardware::DeviceIndex device);

@@ -157,7 +157,6 @@ void KernelExecutor::resume(DeviceIndex device) {
       begin_kernel(next);
     }
   }
-  serve_copies(device);
   work_through();
   tell_ends();
 }
