@@ -163,10 +163,11 @@ TEST_CASE("a collective of few bytes per second keeps its speed beside a kernel"
   KernelRig rig;
   KernelOp together = collective(0, 1'000'000, rig.fastest_link / 2 / 1'000'000);
   together.hbm_busy = core::Duration{250'000};
-  const KernelLane kernels{segment({kernel(0, 1'500'000, 1, 1'500'000)})}, collectives{segment({together})};
-  const auto time = rig.time_of(program({0}, {{kernels, collectives}}));
-  // 1e6 at 3/4, then half of the work is left.
-  CHECK(time.total.ps == 1'750'000);
+  const std::size_t kernels = rig.start(same_on_all({0}, {kernel(0, 1'500'000, 1, 1'500'000)}));
+  const std::size_t reduced = rig.start(same_on_all({0}, {together}));
+  rig.run();
+  CHECK(rig.ends[reduced] == 1'000'000);
+  CHECK(rig.ends[kernels] == 1'750'000);  // half of its work is left at 1e6
 }
 
 TEST_CASE("lanes take turns on the compute stream in the order in which they are ready") {
@@ -211,8 +212,10 @@ TEST_CASE("ranks that call a communicator unequally often are a mistake") {
   refused(program({0, 1}, {{once}, {twice}}));
   refused(program({0, 1}, {{twice}, {once}}));
   refused(program({0, 1}, {{never}, {once}}));
-  refused(program({0, 1}, {{once, twice}, {twice, once}}));  // lanes match one by one
-  refused(program({0}, {{}}));                               // no lane at all
+  refused(
+      program({0, 1, 2}, {{twice}, {once}, {KernelLane{segment({together}, 3)}}}));  // in the mean as often
+  refused(program({0, 1}, {{once, twice}, {twice, once}}));                          // lanes match one by one
+  refused(program({0}, {{}}));                                                       // no lane at all
   auto stranger = program({0, 1}, {{once}, {once}});
   stranger.communicators = {{{0}}};
   refused(stranger);
