@@ -134,6 +134,29 @@ TEST_CASE("the order of symmetric ranks does not matter") {
   }));
 }
 
+// So may ranks that do not all do the same, with what they do: a single lane leaves nobody to come first.
+TEST_CASE("the order of ranks does not matter") {
+  REQUIRE(rc::check([] {
+    Setting setting = arbitrary_setting();
+    std::vector<std::vector<KernelLane>> lanes;
+    for (std::size_t rank = 0; rank < setting.devices.size(); ++rank) {
+      const std::int64_t before = arbitrary_time(), after = arbitrary_time();
+      KernelLane lane{test::segment({test::kernel(7, before, before, 0)})};
+      lane.insert(lane.end(), setting.lanes[0].begin(), setting.lanes[0].end());
+      lane.push_back(test::segment({test::kernel(0, after, 0, after)}));
+      lanes.push_back({lane});
+    }
+    test::KernelRig rig(cluster());
+    const StepTime time = rig.time_of(test::program(setting.devices, lanes));
+    for (std::size_t turn = 1; turn < lanes.size(); ++turn) {
+      std::rotate(setting.devices.begin(), setting.devices.begin() + 1, setting.devices.end());
+      std::rotate(lanes.begin(), lanes.begin() + 1, lanes.end());
+      test::KernelRig rotated(cluster());
+      RC_ASSERT(rotated.time_of(test::program(setting.devices, lanes)).total == time.total);
+    }
+  }));
+}
+
 TEST_CASE("steps on other devices change nothing") {
   REQUIRE(rc::check([] {
     const Setting setting = arbitrary_setting();

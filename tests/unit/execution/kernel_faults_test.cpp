@@ -100,6 +100,18 @@ TEST_CASE("a degraded link slows the collectives that cross it, and all of their
   CHECK(end_of(inward, same_on_all({0, 1, 2, 3}, {collective(50, 1000, 10)})) == 4050);
 }
 
+TEST_CASE("a degraded NIC slows what it sends and what it gets") {
+  for (const std::string_view link : {"node0.nic0.out", "node0.nic0.in", "node1.nic0.out", "node1.nic0.in"}) {
+    for (const auto shape : {execution::CollectiveShape::ring, execution::CollectiveShape::exchange}) {
+      KernelRig rig(2);
+      rig.fault(degraded(rig, link, 0.5), 0);
+      KernelOp op = across(1000);
+      op.shape = shape;
+      CHECK(end_of(rig, same_on_all({0, 8}, {op})) == 2000);
+    }
+  }
+}
+
 // The ranks 0 and 1 of each node have a NIC each. With NIC 0 of node 0 lost both use NIC 1 there, so that the
 // ring, which goes at the pace of its slowest rank, has half of its speed.
 TEST_CASE("what a lost NIC carried goes over the next one") {
