@@ -214,7 +214,8 @@ std::int64_t draw_hypergeometric(Draws& draws, std::int64_t total, std::int64_t 
   double left = draws.uniform() - peak;
   double above = peak, below = peak;
   std::int64_t high = mode, low = mode;
-  while (left >= 0.0 && (high < most || low > least)) {
+  // Beyond a tail of 0 there is nothing to find.
+  while (left >= 0.0 && ((high < most && above > 0.0) || (low > least && below > 0.0))) {
     if (high < most) {
       above *= growth(static_cast<double>(high));
       ++high;
