@@ -172,8 +172,20 @@ void check_formats(const Scenario& scenario, config::Problems& problems) {
   }
 }
 
+// Kernel fidelity holds every device and link of the cluster, used or not.
+constexpr std::int64_t kMostKernelDevices = 65536;
+
 void check_kernel_fidelity(const Scenario& scenario, config::Problems& problems) {
-  if (scenario.fidelity == Fidelity::kernel) return;
+  if (scenario.fidelity == Fidelity::kernel) {
+    const std::int64_t devices = hardware::device_count(scenario.cluster);
+    if (devices > kMostKernelDevices) {
+      problems.error(
+          "/fidelity",
+          fmt::format("kernel fidelity takes clusters of up to {} GPUs, not {}", kMostKernelDevices, devices),
+          "\"fidelity\": \"step\"", "too_many_devices");
+    }
+    return;
+  }
   const auto refuse = [&](std::string_view pointer, std::string_view what) {
     problems.error(pointer,
                    fmt::format("{} \"fidelity\": \"kernel\": at step fidelity nothing is shared", what),

@@ -59,6 +59,16 @@ TEST_CASE("faults and background traffic need kernel fidelity") {
         Changes{"/faults needs_kernel_fidelity", "/background needs_kernel_fidelity"});
 }
 
+TEST_CASE("several micro-batches need kernel fidelity, which takes no cluster without end") {
+  CHECK(errors({"deployment.micro_batches=2"}) == Changes{"/deployment/micro_batches needs_kernel_fidelity"});
+  CHECK(errors({"deployment.micro_batches=2", "fidelity=kernel"}).empty());
+  CHECK(errors({"deployment.micro_batches=9", "fidelity=kernel"}).size() == 1);
+  const Changes huge = {"cluster.nodes=8193", "cluster.fabric=ib-ndr400-rail"};
+  CHECK(errors(huge).empty());
+  CHECK(errors({huge[0], huge[1], "fidelity=kernel"}) == Changes{"/fidelity too_many_devices"});
+  CHECK(errors({"cluster.nodes=8192", huge[1], "fidelity=kernel"}).empty());
+}
+
 TEST_CASE("their names are held against the scenario's cluster") {
   CHECK(errors({"fidelity=kernel", "faults=[" + kSlow + "]", "faults.0.target=node1.gpu0"}) ==
         Changes{"/faults/0/target unknown_device"});
