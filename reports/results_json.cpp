@@ -162,7 +162,6 @@ Node kernels_node(const serving::KernelFacts& facts) {
   node.set("background", counts_node(facts.background));
   node.set("activities", Node::of(static_cast<std::int64_t>(facts.activities)));
   node.set("slowed", Node::of(static_cast<std::int64_t>(facts.slowed)));
-  node.set("verified", Node::of(static_cast<std::int64_t>(facts.verified)));
   return node;
 }
 

@@ -69,10 +69,12 @@ void Topology::profile_domains(std::span<const DevicePlace> members, GroupProfil
 
 void Topology::profile_network(std::span<const DevicePlace> members, GroupProfile& profile) const {
   std::map<std::pair<std::int32_t, std::int32_t>, std::int64_t> nic_users;
+  std::map<std::int32_t, std::int64_t> leaf_users;
   std::map<std::int32_t, Spread> rails;
   Spread all;
   for (const DevicePlace& member : members) {
     ++nic_users[{member.node, member.rail}];
+    ++leaf_users[leaf_of(member)];
     for (Spread* spread : {&rails[member.rail], &all}) {
       spread->domains.insert(member.domain);
       spread->leaves.insert(leaf_of(member));
@@ -94,7 +96,11 @@ void Topology::profile_network(std::span<const DevicePlace> members, GroupProfil
   double share = out.capacity.as_double() / static_cast<double>(most);
   profile.network_latency = host.latency * 2 + out.latency + in.latency;
   if (profile.crosses_spine) {
-    share /= oversubscription_;
+    // All members on a leaf may send upwards at once.
+    for (const auto& [leaf, users] : leaf_users) {
+      const Link& up = links_[static_cast<std::size_t>(first_.leaf + 2 * leaf)];
+      share = std::min(share, up.capacity.as_double() / static_cast<double>(users));
+    }
     profile.network_latency += links_[static_cast<std::size_t>(first_.leaf)].latency * 2;
   }
   profile.network_bandwidth = std::min(host.capacity, {static_cast<std::int64_t>(share)});

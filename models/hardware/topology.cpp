@@ -97,7 +97,6 @@ void Topology::add_network_links(const Cluster& cluster) {
   nics_ = index32(nics.count);
   fabric_kind_ = fabric.kind;
   nodes_per_leaf_ = index32(std::min<std::int64_t>(fabric.nodes_per_leaf.value, nodes_));
-  oversubscription_ = fabric.oversubscription.value;
   const core::BytesPerSecond capacity = std::min(nics.bandwidth.value, fabric.link_bandwidth.value);
   first_.nic = next_link();
   for (std::int64_t nic = 0; nic < std::int64_t{nodes_} * nics_; ++nic) {
@@ -118,7 +117,7 @@ void Topology::add_spine_links(const Fabric& fabric, core::BytesPerSecond nic_ba
     const std::int32_t nodes = std::min(nodes_per_leaf_, nodes_ - group * nodes_per_leaf_);
     // A leaf's way to the spine is sized for the NICs that hang on it.
     const double attached = static_cast<double>(rails ? nodes : nodes * nics_) * nic_bandwidth.as_double();
-    const core::BytesPerSecond capacity{std::llround(attached / oversubscription_)};
+    const core::BytesPerSecond capacity{std::llround(attached / fabric.oversubscription.value)};
     links_.push_back({LinkKind::leaf_up, capacity, fabric.switch_latency.value});
     links_.push_back({LinkKind::leaf_down, capacity, fabric.switch_latency.value});
   }

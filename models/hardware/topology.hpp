@@ -111,8 +111,8 @@ struct GroupProfile {
   // What collectives reach of domain_bandwidth, where the node says it (PCIe boxes).
   std::optional<config::Sourced<double>> domain_share;
 
-  // Of one member towards other domains, all members of its node sending: its share of its NIC and of the
-  // spine. 0 when the group is in one domain.
+  // Of one member towards other domains, all members of the group sending and nobody else: its share of its
+  // NIC and of its leaf's way to the spine. 0 when the group is in one domain.
   core::BytesPerSecond network_bandwidth;
   core::Duration
       network_latency;         // of the longest route between two members of one rail in different domains
@@ -214,7 +214,6 @@ class Topology {
   HostLink host_link_;
   DomainKind domain_kind_ = DomainKind::switched;
   FabricKind fabric_kind_ = FabricKind::rail_optimised;
-  double oversubscription_ = 1.0;
   Layout first_;
   std::vector<Link> links_;
 };

@@ -233,6 +233,10 @@ class Session {
       answer.note =
           fmt::format("wrote {} and four files beside it\n", (*planned.folder / "results.json").string());
     }
+    if (flags_.verify() && report.results.kernels && !context_.quiet) {
+      answer.note += fmt::format("verified {} sharings of resources: each is max-min fair\n",
+                                 report.results.kernels->verified);
+    }
     if (answer.code == kExitInternal) {
       answer.failure =
           describe_failure(std::make_exception_ptr(std::logic_error(

@@ -174,7 +174,7 @@ void FlowNetwork::settle() {
 
 void FlowNetwork::verify_every(std::uint32_t n) {
   verify_every_ = n;
-  unverified_ = 0;
+  unverified_ = n > 0 ? n - 1 : 0;
 }
 
 // Also that a class whose flows changed goes on at the rate that was solved.

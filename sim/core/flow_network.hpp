@@ -65,8 +65,8 @@ class FlowNetwork {
   // those of an instant's changes, after next_completion(). Valid until the next change.
   [[nodiscard]] std::span<const std::uint32_t> rerated() const { return network_.changed(); }
 
-  // Checks the certificate of the part that was solved (MaxMinNetwork::verify) at every n-th solution from
-  // now on, never if n is 0, as at first. A failure throws InvariantError from the call that solved.
+  // Checks the certificate of the part that was solved (MaxMinNetwork::verify) at the next solution and every
+  // n-th after it, never if n is 0, as at first. A failure throws InvariantError from the call that solved.
   void verify_every(std::uint32_t n);
   // How many solutions were checked.
   [[nodiscard]] std::uint64_t verified() const { return verified_; }

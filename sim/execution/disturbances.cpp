@@ -155,14 +155,6 @@ std::vector<ResolvedTraffic> resolve(std::span<const Traffic> background, const 
   return resolved;
 }
 
-hardware::Route route_of(const ResolvedTraffic& transfer, const Topology& topology,
-                         const hardware::NicChoice& choice) {
-  core::check(transfer.from || transfer.to, "a transfer has a device at one end");
-  if (!transfer.from) return topology.route_from_host(*transfer.to);
-  if (!transfer.to) return topology.route_to_host(*transfer.from);
-  return topology.route(*transfer.from, *transfer.to, choice);
-}
-
 const config::Record<Fault>& record_of(config::Type<Fault>) {
   static const auto record =
       config::Record<Fault>("fault", "Something that is slow or gone for a while; needs kernel fidelity")
@@ -195,7 +187,7 @@ const config::Record<Traffic>& record_of(config::Type<Traffic>) {
           .optional("devices", &T::devices, "The members of an all-reduce, at least 2",
                     config::between(1, kMaxName))
           .required("bytes", &T::bytes, "Bytes of one transfer, or of the whole tensor of an all-reduce",
-                    config::above(0))
+                    config::between(1, 0x1p50))
           .optional("start", &T::start, "When the first begins, from the start of the run")
           .optional("every", &T::every,
                     "Time from start to start; the next is late if the one before has not ended. When absent "

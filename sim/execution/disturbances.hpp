@@ -73,11 +73,6 @@ struct ResolvedTraffic {
 [[nodiscard]] std::vector<ResolvedTraffic> resolve(std::span<const Traffic> background,
                                                    const hardware::Topology& topology);
 
-// The links that a transfer crosses, over the NICs of `choice`. Throws core::InvariantError for an
-// all-reduce.
-[[nodiscard]] hardware::Route route_of(const ResolvedTraffic& transfer, const hardware::Topology& topology,
-                                       const hardware::NicChoice& choice = {});
-
 // Reports what is wrong with "faults" and "background" of a scenario on this topology: names that do not
 // exist, faults of a kind that overlap at one target, nodes that lose all their NICs at once. Warns of faults
 // on devices that neither the deployment (devices 0 .. used - 1) nor the background uses.

@@ -3,6 +3,7 @@
 
 #include "sim/core/check.hpp"
 #include "sim/execution/kernel_executor.hpp"
+#include "sim/execution/slots.hpp"
 
 namespace moesim::execution {
 
@@ -15,6 +16,9 @@ using hardware::LinkKind;
 namespace {
 
 constexpr std::uint32_t kOwnedByMover = std::uint32_t{1} << 31;
+
+// Longer activities do not end within any run.
+Duration bounded_work(Duration work) { return std::min(work, Duration{core::FlowNetwork::kMaximumWork}); }
 
 double per_second(double bytes, Duration time) { return bytes / time.seconds(); }
 
@@ -37,19 +41,24 @@ void KernelExecutor::arrive(ChainId id, const KernelOp& op) {
 bool KernelExecutor::can_begin(const Collective& one) {
   return std::none_of(one.chains.begin(), one.chains.end(), [this](ChainId id) {
     const Chain& chain = chains_[id];
-    return streams_of(chain).communicates || paused(device_of(chain));
+    const RankStreams& streams = streams_of(chain);
+    return streams.communicates || streams.claimed_in == pass_ || paused(device_of(chain));
   });
 }
 
+// In the order in which they became ready: one that has to wait claims its ranks, so that no later one passes
+// it.
 void KernelExecutor::begin_ready_collectives() {
+  ++pass_;
   for (std::size_t i = 0; i < ready_collectives_.size();) {
     const std::uint32_t slot = ready_collectives_[i];
-    if (!can_begin(collectives_[slot])) {
-      ++i;
+    if (can_begin(collectives_[slot])) {
+      ready_collectives_.erase(ready_collectives_.begin() + static_cast<std::ptrdiff_t>(i));
+      begin_collective(slot);
       continue;
     }
-    ready_collectives_.erase(ready_collectives_.begin() + static_cast<std::ptrdiff_t>(i));
-    begin_collective(slot);
+    for (const ChainId id : collectives_[slot].chains) streams_of(chains_[id]).claimed_in = pass_;
+    ++i;
   }
 }
 
@@ -98,8 +107,9 @@ void KernelExecutor::end_collective(std::uint32_t slot) {
   const Time now = simulation_->now();
   const StepTime& before = chains_[one.last].path;
   StepTime path = before;
-  // Drawn pairs have no price of their own: all of their time is the exchange's.
-  const Duration alone = op.pairs ? now - one.began : op.latency + op.alone;
+  // Drawn pairs share ports with each other, so that their price says little of how long they take alone.
+  const Duration alone =
+      op.pairs ? std::min(now - one.began, op.latency + pairs_alone(one)) : op.latency + op.alone;
   add(path, alone, op.part, op.binding, op.label);
   const Duration more = (now - one.ready) - alone;
   if (more > Duration{}) add(path, more, Part::contention, op.binding, op.label);
@@ -117,20 +127,42 @@ void KernelExecutor::end_collective(std::uint32_t slot) {
 }
 
 void KernelExecutor::begin_mover(const Mover& mover) {
-  std::uint32_t index = static_cast<std::uint32_t>(movers_.size());
-  if (free_movers_.empty()) {
-    movers_.emplace_back();
-  } else {
-    index = free_movers_.back();
-    free_movers_.pop_back();
-  }
+  const std::uint32_t index = take_slot(movers_, free_movers_);
   movers_[index] = mover;
   const Asked asked = ask(mover);
-  // A flow's share is by bytes, whatever bounds it: its weight makes speeds of flows comparable.
-  const double weight = asked.bytes_per_s > 0 ? fastest_link_ / asked.bytes_per_s : 1.0;
-  const Duration alone = std::min(asked.alone, Duration{core::FlowNetwork::kMaximumWork});
+  const Duration alone = bounded_work(asked.alone);
   movers_[index].endless = asked.alone > alone;
-  movers_[index].activity = machine_.begin(alone, uses_, weight, index | kOwnedByMover);
+  movers_[index].activity = machine_.begin(alone, uses_, weight_of(asked), index | kOwnedByMover);
+}
+
+// Flows share a link by bytes, whatever bounds each: the weight makes their speeds comparable.
+double KernelExecutor::weight_of(const Asked& asked) const {
+  return asked.bytes_per_s > 0 ? asked.flows * fastest_link_ / asked.bytes_per_s : 1.0;
+}
+
+// How long an exchange of pairs takes when nothing else moves and no NIC is lost.
+Duration KernelExecutor::pairs_alone(const Collective& one) {
+  auto& known = runs_[one.run].pairs_alone;
+  const PairBytes* const pairs = one.op->pairs.get();
+  for (const auto& [other, time] : known) {
+    if (other == pairs) return time;
+  }
+  if (!quiet_machine_) quiet_machine_.emplace(resources_.size(), quiet_simulation_, events_.machine);
+  const auto members = static_cast<std::uint32_t>(one.chains.size());
+  const Time began = quiet_simulation_.now();
+  for (std::uint32_t from = 0; from < members; ++from) {
+    for (std::uint32_t to = 0; to < members; ++to) {
+      if (from == to || pairs->from_to(from, to) == 0) continue;
+      uses_.clear();
+      const Asked asked = ask_pair(one, from, to, hardware::NicChoice{});
+      quiet_machine_->begin(bounded_work(asked.alone), uses_, weight_of(asked), 0);
+    }
+  }
+  std::vector<std::uint32_t> ended;
+  quiet_simulation_.run([&](core::EventKey key) { return quiet_machine_->handle(key, ended); });
+  const Duration time = quiet_simulation_.last_executed_at() - began;
+  known.emplace_back(pairs, time);
+  return time;
 }
 
 void KernelExecutor::mover_ended(std::uint32_t index) {
@@ -149,13 +181,26 @@ KernelExecutor::Asked KernelExecutor::ask(const Mover& mover) {
   uses_.clear();
   if (mover.kind == Moves::copy) return ask_copy(copies_[mover.slot].spec);
   const Collective& one = collectives_[mover.slot];
-  if (mover.kind == Moves::pair) return ask_pair(one, mover.from, mover.to);
+  if (mover.kind == Moves::pair) return ask_pair(one, mover.from, mover.to, patterns_.nics());
   if (mover.kind == Moves::member) {
     ask_member(one, mover.from);
   } else {
     for (std::size_t member = 0; member < one.chains.size(); ++member) ask_member(one, member);
   }
-  return {one.op->alone, per_second(static_cast<double>(one.op->bytes), one.op->alone)};
+  const double flows = mover.kind == Moves::member ? flows_of(one, mover.from) : 1.0;
+  return {one.op->alone, per_second(static_cast<double>(one.op->bytes), one.op->alone), flows};
+}
+
+// A member of an exchange sends to all others: to those inside its domain, or outside where that takes
+// longer.
+double KernelExecutor::flows_of(const Collective& one, std::size_t member) const {
+  const std::int32_t domain = topology_->place(one.devices[member]).domain;
+  const auto inside = std::count_if(one.devices.begin(), one.devices.end(), [&](DeviceIndex device) {
+    return topology_->place(device).domain == domain;
+  });
+  const auto outside = static_cast<std::ptrdiff_t>(one.devices.size()) - inside;
+  const bool network = one.op->network_busy > one.op->scale_up_busy;
+  return static_cast<double>(std::max<std::ptrdiff_t>(1, network ? outside : inside - 1));
 }
 
 // What one member uses while all do the same.
@@ -213,11 +258,12 @@ KernelExecutor::Asked KernelExecutor::ask_route(const hardware::Route& route, do
   return {core::saturating_duration_for(bytes, rate), static_cast<double>(rate)};
 }
 
-KernelExecutor::Asked KernelExecutor::ask_pair(const Collective& one, std::uint32_t from, std::uint32_t to) {
+KernelExecutor::Asked KernelExecutor::ask_pair(const Collective& one, std::uint32_t from, std::uint32_t to,
+                                               const hardware::NicChoice& nics) {
   const KernelOp& op = *one.op;
   const DeviceIndex source = one.devices[from], target = one.devices[to];
   const bool inside = topology_->place(source).domain == topology_->place(target).domain;
-  const hardware::Route route = topology_->route(source, target, patterns_.nics());
+  const hardware::Route route = topology_->route(source, target, nics);
   // A NIC fetches its bytes itself.
   return ask_route(route, inside ? op.scale_up_efficiency : op.network_efficiency,
                    op.pairs->from_to(from, to),
@@ -240,39 +286,40 @@ KernelExecutor::Asked KernelExecutor::ask_copy(const CopySpec& spec) {
 core::Event KernelExecutor::copy(const CopySpec& spec) {
   core::check((spec.from || spec.to) && spec.from != spec.to && spec.bytes > 0,
               "a copy moves bytes between two places");
-  std::uint32_t slot = static_cast<std::uint32_t>(copies_.size());
-  if (free_copies_.empty()) {
-    copies_.emplace_back();
-  } else {
-    slot = free_copies_.back();
-    free_copies_.pop_back();
-  }
+  look();
+  const std::uint32_t slot = take_slot(copies_, free_copies_);
   copies_[slot].spec = spec;
   copies_[slot].ended = processes_->event();
   core::Event ended = *copies_[slot].ended;
-  Device& device = devices_[static_cast<std::size_t>(copier(spec).value)];
-  if (device.copy_engine.request(simulation_->now(), slot)) begin_copy(slot);
+  core::Server* const engine = engine_of(spec);
+  if (engine == nullptr || engine->request(simulation_->now(), slot)) begin_copy(slot);
   return ended;
 }
 
-// The device whose copy engine does it: the sender, or the receiver of what comes from a host.
-DeviceIndex KernelExecutor::copier(const CopySpec& spec) const { return spec.from ? *spec.from : *spec.to; }
+core::Server* KernelExecutor::engine_of(const CopySpec& spec) {
+  if (!spec.from) return &devices_[static_cast<std::size_t>(spec.to->value)].copy_engines.in;
+  const bool network = spec.to && topology_->place(*spec.from).domain != topology_->place(*spec.to).domain;
+  return network ? nullptr : &devices_[static_cast<std::size_t>(spec.from->value)].copy_engines.out;
+}
 
 void KernelExecutor::begin_copy(std::uint32_t slot) {
   copies_[slot].began = simulation_->now();
   counts_[1].bytes_begun += copies_[slot].spec.bytes;
-  begin_mover({Moves::copy, slot, 0, 0, 0});
+  const Mover mover{Moves::copy, slot, 0, 0, 0};
+  copies_[slot].alone = ask(mover).alone;
+  begin_mover(mover);
 }
 
 void KernelExecutor::end_copy(std::uint32_t slot) {
   Copy& copy = copies_[slot];
-  const DeviceIndex device = copier(copy.spec);
   counts_[1].bytes_ended += copy.spec.bytes;
-  trace_.slice(device, 0, KernelTrace::Stream::copy, "copy", "background", copy.began, simulation_->now());
+  trace_.slice(copy.spec.from ? *copy.spec.from : *copy.spec.to, copy.spec.job, KernelTrace::Stream::copy,
+               "copy", "background", copy.began, simulation_->now(), copy.alone);
   happened_.push_back(*copy.ended);
   copy.ended.reset();
-  core::Server& engine = devices_[static_cast<std::size_t>(device.value)].copy_engine;
-  for (const std::uint32_t next : engine.release(simulation_->now(), slot)) begin_copy(next);
+  if (core::Server* const engine = engine_of(copy.spec)) {
+    for (const std::uint32_t next : engine->release(simulation_->now(), slot)) begin_copy(next);
+  }
   free_copies_.push_back(slot);
 }
 

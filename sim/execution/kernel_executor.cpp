@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "sim/core/check.hpp"
+#include "sim/execution/slots.hpp"
 
 namespace moesim::execution {
 
@@ -22,17 +23,6 @@ constexpr std::uint32_t kMoverBit = std::uint32_t{1} << 31;
 // Longer activities do not end within any run: they use what they use, and their end is not told.
 constexpr Duration kLongestWork{core::FlowNetwork::kMaximumWork};
 Duration bounded(Duration work) { return std::min(work, kLongestWork); }
-
-template <class Slot>
-std::uint32_t take_slot(std::vector<Slot>& slots, std::vector<std::uint32_t>& free) {
-  if (free.empty()) {
-    slots.emplace_back();
-    return static_cast<std::uint32_t>(slots.size() - 1);
-  }
-  const std::uint32_t slot = free.back();
-  free.pop_back();
-  return slot;
-}
 
 // How often a rank calls each communicator, by communicator and lane.
 std::vector<std::int64_t> calls_of(const KernelProgram& program, const RankProgram& rank,
@@ -92,6 +82,7 @@ KernelExecutor::KernelExecutor(const hardware::Topology& topology, core::Simulat
 }
 
 core::Event KernelExecutor::start(KernelProgram program, Duration delay, std::uint32_t& run) {
+  look();
   run = take_slot(runs_, free_runs_);
   Run& one = runs_[run];
   one = Run{};
@@ -180,6 +171,7 @@ bool KernelExecutor::owns(core::EventKey key) const {
 }
 
 core::Handled KernelExecutor::handle(core::EventKey key) {
+  look();
   const auto kind = static_cast<std::uint8_t>(key.kind<KernelEvent>());
   core::Handled handled = core::Handled::executed;
   if (kind == events_.kernel_work) {
@@ -200,7 +192,6 @@ core::Handled KernelExecutor::handle(core::EventKey key) {
         end_kernel(owner);
       }
     }
-    if (kind == events_.machine.settle) trace_.sample(simulation_->now(), machine_);
   }
   work_through();
   tell_ends();

@@ -1,11 +1,12 @@
 // Kernel fidelity: runs the steps of replicas kernel by kernel on the devices of a cluster.
 //
-// Each device has a compute stream, a communication stream and a copy engine; each does one thing at a time,
-// in the order in which things became ready. A kernel starts when the operator before it in its lane has
-// ended and the stream is free; after its latency it is an activity on the device's multiprocessors and HBM.
-// A collective starts when all its ranks have come and their communication streams are free, and ends for
-// all of them together; its activities use the links of the topology, the HBM at both ends and the
-// multiprocessors of its kernels. So overlap and contention are results, and nothing else.
+// Each rank has a compute stream and a communication stream on its device, and each device a copy engine for
+// what it sends and one for what it fetches; each does one thing at a time, in the order in which things
+// became ready. A kernel starts when the operator before it in its lane has ended and the stream is free;
+// after its latency it is an activity on the device's multiprocessors and HBM. A collective starts when all
+// its ranks have come and their communication streams are free, and ends for all of them together; its
+// activities use the links of the topology, the HBM at both ends and the multiprocessors of its kernels. So
+// overlap and contention are results, and nothing else.
 #pragma once
 
 #include <array>
@@ -38,13 +39,15 @@ struct KernelEvents {
   static constexpr std::uint8_t kCount = 6;
 };
 
-// Bytes that a device sends to another, or to or from the memory of its host, by its copy engine.
+// Bytes that a device sends to another, or to or from the memory of its host. Inside a domain and to a host
+// the copy engine of the sender does it (of the receiver, if a host sends); over the network the NICs do.
 struct CopySpec {
   std::optional<hardware::DeviceIndex> from, to;  // none: the host of the other end
   std::int64_t bytes = 0;
   double scale_up_efficiency = 1;  // what a copy reaches of a link's bandwidth
   double network_efficiency = 1;
   std::int64_t hbm_rate = 1;  // bytes per second, of both devices
+  std::uint32_t job = 0;      // for the timeline, as in KernelProgram
 };
 
 // What was begun and what has ended: equal when nothing runs.
@@ -60,15 +63,17 @@ class KernelExecutor {
   KernelExecutor(const hardware::Topology& topology, core::Simulation<>& simulation,
                  core::ProcessContext& processes, KernelEvents events, Timeline* timeline);
 
-  // Starts a step after `delay` and returns the event of its end. `run` gets its number.
+  // Starts a step after `delay` and returns the event of its end. `run` gets its number. Throws
+  // InvariantError for a program whose ranks call a communicator unequally often.
   [[nodiscard]] core::Event start(KernelProgram program, core::Duration delay, std::uint32_t& run);
   // Where the time of an ended run went, from the end of its delay: call it once for each run.
   [[nodiscard]] StepTime take_time(std::uint32_t run);
 
-  // Starts a copy, or an all-reduce that belongs to no replica, and returns the event of its end.
+  // Starts a copy and returns the event of its end. Throws InvariantError for one without bytes or between
+  // one place.
   [[nodiscard]] core::Event copy(const CopySpec& spec);
 
-  // A fault begins or ends now.
+  // A fault begins or ends now. Throws InvariantError for the end of one that did not begin.
   void begin_fault(const ResolvedFault& fault);
   void end_fault(const ResolvedFault& fault);
 
@@ -76,6 +81,9 @@ class KernelExecutor {
   core::Handled handle(core::EventKey key);
 
   // Of the replicas' steps, and of background traffic.
+  // Writes what is still to be seen of the use of resources: at the end of the simulation.
+  void finish_trace() { trace_.finish(machine_); }
+
   [[nodiscard]] const KernelCounts& counts() const { return counts_[0]; }
   [[nodiscard]] const KernelCounts& background_counts() const { return counts_[1]; }
   [[nodiscard]] Machine& machine() { return machine_; }
@@ -120,6 +128,7 @@ class KernelExecutor {
   struct RankStreams {
     bool computes = false;
     bool communicates = false;
+    std::uint64_t claimed_in = 0;   // the pass in which a collective that waits claimed it
     std::deque<ChainId> waiting;    // for the compute stream
     std::uint32_t first_chain = 0;  // into Run::chains
   };
@@ -135,16 +144,23 @@ class KernelExecutor {
     std::vector<RankStreams> ranks;
     std::vector<std::uint32_t> collectives;  // slots, communicator after communicator
     std::uint32_t lanes = 1;                 // most lanes of any rank
+    // How long exchanges of pairs take when nothing else moves.
+    std::vector<std::pair<const PairBytes*, core::Duration>> pairs_alone;
     bool active = false;
   };
+  // Of a device, one for what it sends and one for what it fetches. They serve slots of copies.
+  struct CopyEngines {
+    core::Server out{1}, in{1};
+  };
   struct Device {
-    core::Server copy_engine{1};  // serves slots of copies
-    std::int32_t pauses = 0;      // faults that hold it
+    CopyEngines copy_engines;
+    std::int32_t pauses = 0;  // faults that hold it
   };
   struct Copy {
     CopySpec spec;
     std::optional<core::Event> ended;
     core::Time began;
+    core::Duration alone;
   };
   // What an activity on links belongs to.
   enum class Moves : std::uint8_t { nothing, ring, member, pair, copy };
@@ -159,8 +175,12 @@ class KernelExecutor {
   struct Asked {
     core::Duration alone;
     double bytes_per_s = 0;
+    double flows = 1;  // between two devices that it stands for
   };
 
+  // First thing whenever the clock may have moved: what held until now is seen by the timeline.
+  void look() { trace_.look(simulation_->now(), machine_); }
+  [[nodiscard]] core::Duration pairs_alone(const Collective& one);
   void begin_run(std::uint32_t run);
   void open_collectives(std::uint32_t run);
   void work_through();
@@ -196,7 +216,10 @@ class KernelExecutor {
   void mover_ended(std::uint32_t index);
   [[nodiscard]] Asked ask(const Mover& mover);
   void ask_member(const Collective& one, std::size_t member);
-  [[nodiscard]] Asked ask_pair(const Collective& one, std::uint32_t from, std::uint32_t to);
+  [[nodiscard]] double weight_of(const Asked& asked) const;
+  [[nodiscard]] double flows_of(const Collective& one, std::size_t member) const;
+  [[nodiscard]] Asked ask_pair(const Collective& one, std::uint32_t from, std::uint32_t to,
+                               const hardware::NicChoice& nics);
   [[nodiscard]] Asked ask_copy(const CopySpec& spec);
   // Where a route's bytes come from and go to; none: the memory of a host.
   struct RouteEnds {
@@ -209,7 +232,8 @@ class KernelExecutor {
 
   void begin_copy(std::uint32_t slot);
   void end_copy(std::uint32_t slot);
-  [[nodiscard]] hardware::DeviceIndex copier(const CopySpec& spec) const;
+  // The engine that does a copy; null if the network does.
+  [[nodiscard]] core::Server* engine_of(const CopySpec& spec);
 
   void update_device(hardware::DeviceIndex device);
   void update_link(hardware::LinkIndex link);
@@ -225,6 +249,8 @@ class KernelExecutor {
   Machine machine_;
   LinkPatterns patterns_;
   KernelTrace trace_;
+  core::Simulation<> quiet_simulation_;  // where only the pairs of one exchange move
+  std::optional<Machine> quiet_machine_;
   double fastest_link_ = 1;  // bytes per second
 
   std::vector<Device> devices_;
@@ -234,6 +260,7 @@ class KernelExecutor {
   std::vector<ChainId> free_chains_;
   std::vector<Collective> collectives_;
   std::vector<std::uint32_t> free_collectives_;
+  std::uint64_t pass_ = 0;                        // over the collectives that are ready
   std::vector<std::uint32_t> ready_collectives_;  // in the order in which they became ready
   std::vector<Mover> movers_;
   std::vector<std::uint32_t> free_movers_;

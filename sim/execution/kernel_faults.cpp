@@ -24,6 +24,7 @@ std::int64_t share_left(double factor) {
 }  // namespace
 
 void KernelExecutor::begin_fault(const ResolvedFault& fault) {
+  look();
   faults_.push_back(fault);
   if (fault.kind == FaultKind::paused_device) {
     if (!paused(fault.device)) hold_latencies(fault.device);
@@ -33,6 +34,7 @@ void KernelExecutor::begin_fault(const ResolvedFault& fault) {
 }
 
 void KernelExecutor::end_fault(const ResolvedFault& fault) {
+  look();
   const auto found = std::find_if(faults_.begin(), faults_.end(),
                                   [&](const ResolvedFault& one) { return same_fault(one, fault); });
   core::check(found != faults_.end(), "a fault ends that did not begin");
@@ -98,9 +100,10 @@ void KernelExecutor::update_nics() {
   }
   patterns_.use_nics(topology_->without_nics(lost));
   for (std::size_t i = 0; i < movers_.size(); ++i) {
-    if (movers_[i].kind == Moves::nothing) continue;
-    static_cast<void>(ask(movers_[i]));
-    machine_.move(movers_[i].activity, uses_);
+    if (movers_[i].kind == Moves::nothing || movers_[i].endless) continue;
+    const Asked asked = ask(movers_[i]);
+    const core::Duration alone{std::min(asked.alone.ps, core::FlowNetwork::kMaximumWork)};
+    machine_.move(movers_[i].activity, alone, uses_, weight_of(asked));
   }
 }
 

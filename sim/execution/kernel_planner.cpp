@@ -1,6 +1,7 @@
 #include "sim/execution/kernel_planner.hpp"
 
 #include <algorithm>
+#include <initializer_list>
 #include <map>
 #include <tuple>
 #include <utility>
@@ -34,8 +35,6 @@ KernelOp priced(const cost::Price& price, std::string_view name, Part part) {
   return op;
 }
 
-Part collective_part(const llm::Operator& op) { return part_of(op); }
-
 llm::Group group_of(const llm::Operator& op) {
   return std::visit(
       [](const auto& one) {
@@ -47,6 +46,19 @@ llm::Group group_of(const llm::Operator& op) {
         }
       },
       op);
+}
+
+// One number for several: each is mixed in with the finaliser of splitmix64 (Steele, Lea and Flood, OOPSLA
+// 2014).
+std::uint64_t mixed(std::initializer_list<std::uint64_t> values) {
+  std::uint64_t state = 0;
+  for (const std::uint64_t value : values) {
+    state = (state ^ value) + 0x9E3779B97F4A7C15U;
+    state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9U;
+    state = (state ^ (state >> 27)) * 0x94D049BB133111EBU;
+    state ^= state >> 31;
+  }
+  return state;
 }
 
 bool is_collective(const llm::Operator& op) {
@@ -172,21 +184,21 @@ void KernelPlanner::add_meetings(Step& step, std::size_t group, const llm::RankB
   program.all_shard_rows += step.tokens * moe.top_k * layer.count;
   const cost::CollectivePricer& expert = pricer_.group(llm::Group::expert);
   const bool balanced = std::holds_alternative<routing::BalancedPopularity>(setup.popularity);
+  const std::uint64_t effective_epoch =
+      routing::drifts(setup.popularity) ? static_cast<std::uint64_t>(epoch) : 0;
   std::vector<std::int64_t> rows;
   for (const llm::Operator& op : layer.operators) {
     if (!is_meeting(op)) continue;
     const cost::Price price = pricer_.meeting_price(op, step.tokens, out.load);
-    KernelOp meeting = collective(price, name_of(op), collective_part(op));
+    KernelOp meeting = collective(price, name_of(op), part_of(op));
     if (is_exchange(op) && expert.exchanges_rows()) {
       meeting.shape = CollectiveShape::exchange;
       meeting.scale_up_efficiency = expert.exchange_link_share();
       meeting.network_efficiency = expert.exchange_network_share();
       if (!balanced) {
         if (rows.empty()) {
-          const std::uint64_t draw = (static_cast<std::uint64_t>(epoch) << 40) |
-                                     (static_cast<std::uint64_t>(step.lane) << 37) |
-                                     (static_cast<std::uint64_t>(group) << 32) |
-                                     (static_cast<std::uint64_t>(step.tokens) & 0xFFFFFFFFU);
+          const std::uint64_t draw =
+              mixed({effective_epoch, group, step.lane, static_cast<std::uint64_t>(step.tokens)});
           rows = exchanged_rows(setup, step.batches, out.load, moe.top_k, draw);
         }
         const auto* dispatch = std::get_if<llm::Dispatch>(&op);
@@ -213,7 +225,7 @@ std::vector<KernelOp> KernelPlanner::operators(const Step& step, std::span<llm::
     if (is_meeting(op)) {
       kernels.push_back(together.meetings[meeting++]);
     } else if (is_collective(op)) {
-      kernels.push_back(collective(pricer_.price(op), name_of(op), collective_part(op)));
+      kernels.push_back(collective(pricer_.price(op), name_of(op), part_of(op)));
     } else {
       kernels.push_back(kernel(op, part_of(op)));
       continue;

@@ -1,5 +1,6 @@
 #include "sim/execution/kernel_trace.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <string>
@@ -25,7 +26,7 @@ Timeline::Process KernelTrace::process_of(DeviceIndex device) {
 }
 
 Timeline::Track KernelTrace::track(DeviceIndex device, std::uint32_t job, Stream stream) {
-  static constexpr std::array<std::string_view, 4> kNames = {"layers", "compute", "communication", "copy"};
+  static constexpr std::array<std::string_view, 4> kNames = {"layers", "compute", "communication", "copies"};
   const std::tuple key{device.value, job, stream};
   if (const auto found = tracks_.find(key); found != tracks_.end()) return found->second;
   std::string name(kNames[static_cast<std::size_t>(stream)]);
@@ -75,8 +76,7 @@ Timeline::Counter KernelTrace::counter(std::uint32_t resource) {
   return *counter;
 }
 
-void KernelTrace::sample(core::Time now, Machine& machine) {
-  if (!on()) return;
+void KernelTrace::sample(core::Time until, Machine& machine) {
   for (const std::uint32_t resource : machine.take_changes()) {
     if (due_[resource]) continue;
     due_[resource] = 1;
@@ -84,14 +84,15 @@ void KernelTrace::sample(core::Time now, Machine& machine) {
   }
   std::size_t kept = 0;
   for (const std::uint32_t resource : waiting_) {
-    if (now < next_[resource]) {
+    const core::Time at = std::max(looked_at_, next_[resource]);
+    if (at >= until) {
       waiting_[kept++] = resource;
       continue;
     }
     due_[resource] = 0;
-    next_[resource] = now + kSamplePeriod;
+    next_[resource] = at + kSamplePeriod;
     // Ten-thousandths of a percent: the last digits of a sum of rates say nothing.
-    timeline_->count(counter(resource), now, std::round(machine.use(resource) * 1e6) / 1e4);
+    timeline_->count(counter(resource), at, std::round(machine.use(resource) * 1e6) / 1e4);
   }
   waiting_.resize(kept);
 }

@@ -33,11 +33,21 @@ class KernelTrace {
   // A numbered stretch: "layer 12".
   void stretch(hardware::DeviceIndex device, std::string_view name, std::int64_t number, core::Time begin,
                core::Time end);
-  // The use of the resources that have changed, of each at most once a microsecond: what changes in between
-  // is seen when that is over.
-  void sample(core::Time now, Machine& machine);
+  // Writes the use of the resources that changed at the last instant that was looked at, once another has
+  // come: of each at most once a microsecond; what changes in between is seen when that is over. No event is
+  // needed for it, so that a run is the same with and without a timeline.
+  void look(core::Time now, Machine& machine) {
+    if (!on() || now == looked_at_) return;
+    sample(now, machine);
+    looked_at_ = now;
+  }
+  void finish(Machine& machine) {
+    if (on()) sample(core::kEndOfTime, machine);
+  }
 
  private:
+  // What has held since the last look, up to, but without, `until`.
+  void sample(core::Time until, Machine& machine);
   [[nodiscard]] Timeline::Process process_of(hardware::DeviceIndex device);
   [[nodiscard]] Timeline::Track track(hardware::DeviceIndex device, std::uint32_t job, Stream stream);
   [[nodiscard]] Timeline::Counter counter(std::uint32_t resource);
@@ -52,6 +62,7 @@ class KernelTrace {
   std::vector<std::optional<Timeline::Counter>> counters_;  // by resource
   std::vector<std::optional<Timeline::Name>> numbers_;      // of "layer"
   static constexpr core::Duration kSamplePeriod{1'000'000};
+  core::Time looked_at_;
   std::vector<std::uint32_t> waiting_;  // resources that have changed since they were sampled
   std::vector<char> due_;               // by resource: it is among them
   std::vector<core::Time> next_;        // by resource: when it may be sampled again

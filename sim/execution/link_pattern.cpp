@@ -68,13 +68,20 @@ class PatternBuilder {
   }
 
  private:
-  void add(std::size_t rank, LinkIndex link, bool network, core::BytesPerSecond rate) {
-    pattern_[rank].push_back({link, network, rate.as_double() / topology_.link(link).capacity.as_double()});
+  // A rank's bytes cross the link at `rate` bytes per second. Uses of one link add up.
+  void add(std::size_t rank, LinkIndex link, bool network, double rate) {
+    const double factor = rate / topology_.link(link).capacity.as_double();
+    for (LinkUse& use : pattern_[rank]) {
+      if (use.link != link || use.network != network) continue;
+      use.factor += factor;
+      return;
+    }
+    pattern_[rank].push_back({link, network, factor});
   }
 
   void add_domain(const std::vector<std::size_t>& domain) {
-    const auto peers = static_cast<std::int64_t>(domain.size()) - 1;
-    const core::BytesPerSecond whole = profile_.domain_bandwidth;
+    const auto peers = static_cast<double>(domain.size() - 1);
+    const double whole = profile_.domain_bandwidth.as_double();
     for (std::size_t i = 0; i < domain.size(); ++i) {
       const std::size_t rank = domain[i];
       const std::size_t next = domain[(i + 1) % domain.size()];
@@ -82,7 +89,7 @@ class PatternBuilder {
         for (const std::size_t peer : domain) {
           if (peer == rank) continue;
           const Route route = topology_.route(devices_[rank], devices_[peer]);
-          add(rank, route.links().front(), false, {whole.value / peers});
+          add(rank, route.links().front(), false, whole / peers);
         }
         continue;
       }
@@ -90,34 +97,60 @@ class PatternBuilder {
       const Route back = topology_.route(devices_[next], devices_[rank]);
       add(rank, there.links().front(), false, whole);
       add(rank, back.links().back(), false, whole);
-      if (shape_ != CollectiveShape::ring) continue;
-      for (const LinkIndex link : there) {
-        if (topology_.link(link).kind == LinkKind::socket) add(rank, link, false, whole);
+      if (shape_ == CollectiveShape::ring) {
+        add_sockets(rank, next, whole);
+        continue;
+      }
+      for (const std::size_t peer : domain) {
+        if (peer != rank) add_sockets(rank, peer, whole / peers);
       }
     }
   }
 
+  // What a PCIe box reaches counts the link between its sockets already: that one is used by the bytes alone.
+  void add_sockets(std::size_t rank, std::size_t peer, double rate) {
+    const double reached = profile_.domain_share ? profile_.domain_share->value : 1.0;
+    const Route route = topology_.route(devices_[rank], devices_[peer]);
+    for (const LinkIndex link : route) {
+      if (topology_.link(link).kind == LinkKind::socket) add(rank, link, false, rate * reached);
+    }
+  }
+
+  // A rank answers for the links on its own side of the network. In a ring it talks to the rank of its place
+  // in the next domain, in an exchange to all of them.
   void add_network() {
+    const double whole = profile_.network_bandwidth.as_double();
     for (std::size_t d = 0; d < domains_.size(); ++d) {
       const auto& domain = domains_[d];
       const auto& next = domains_[(d + 1) % domains_.size()];
       const auto& before = domains_[(d + domains_.size() - 1) % domains_.size()];
       for (std::size_t i = 0; i < domain.size(); ++i) {
-        const DeviceIndex device = devices_[domain[i]];
-        const Route out = topology_.route(device, devices_[next[i % next.size()]], nics_);
-        const Route in = topology_.route(devices_[before[i % before.size()]], device, nics_);
-        // A rank answers for the links on its own side of the network.
-        for (const LinkIndex link : out) add_own_side(domain[i], link, true);
-        for (const LinkIndex link : in) add_own_side(domain[i], link, false);
+        if (shape_ == CollectiveShape::ring) {
+          add_own_side(domain[i], next[i % next.size()], true, whole);
+          add_own_side(domain[i], before[i % before.size()], false, whole);
+          continue;
+        }
+        const double each = whole / static_cast<double>(devices_.size() - domain.size());
+        for (const auto& other : domains_) {
+          if (&other == &domain) continue;
+          for (const std::size_t peer : other) {
+            add_own_side(domain[i], peer, true, each);
+            add_own_side(domain[i], peer, false, each);
+          }
+        }
       }
     }
   }
 
-  void add_own_side(std::size_t rank, LinkIndex link, bool outward) {
-    const LinkKind kind = topology_.link(link).kind;
-    const bool goes_out =
-        kind == LinkKind::host_out || kind == LinkKind::nic_out || kind == LinkKind::leaf_up;
-    if (goes_out == outward) add(rank, link, true, profile_.network_bandwidth);
+  void add_own_side(std::size_t rank, std::size_t peer, bool outward, double rate) {
+    const Route route = outward ? topology_.route(devices_[rank], devices_[peer], nics_)
+                                : topology_.route(devices_[peer], devices_[rank], nics_);
+    for (const LinkIndex link : route) {
+      const LinkKind kind = topology_.link(link).kind;
+      const bool goes_out =
+          kind == LinkKind::host_out || kind == LinkKind::nic_out || kind == LinkKind::leaf_up;
+      if (goes_out == outward) add(rank, link, true, rate);
+    }
   }
 
   const Topology& topology_;

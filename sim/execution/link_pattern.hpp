@@ -43,10 +43,10 @@ struct LinkUse {
 using LinkPattern = std::vector<std::vector<LinkUse>>;
 
 // The pattern of a collective among `devices` whose ranks all move the same bytes. Inside a domain a rank
-// uses its own port both ways (or its mesh links to all others); a ring over PCIe also crosses the links
-// between sockets. Across domains each rank talks to the rank of its place in the next domain (one rail per
-// rank). Bandwidths are those of hardware::GroupProfile, on which prices rest, so that a collective alone
-// never asks a link for more than it has.
+// uses its own port both ways (or its mesh links to all others), and the links between sockets of a PCIe box.
+// Across domains a rank of a ring talks to the rank of its place in the next domain (one rail per rank), one
+// of an exchange to all ranks there, over the spine where they hang on another leaf. Bandwidths are those of
+// hardware::GroupProfile, on which prices rest.
 [[nodiscard]] LinkPattern link_pattern(const hardware::Topology& topology, const hardware::NicChoice& nics,
                                        std::span<const hardware::DeviceIndex> devices, CollectiveShape shape);
 

@@ -56,6 +56,7 @@ Machine::ActivityId Machine::begin(core::Duration alone, std::span<const Resourc
               "the work of an activity is out of range");
   const ActivityId id = new_activity();
   Activity& one = activities_[id];
+  one.alone = alone;
   one.weight = weight;
   one.owner = owner;
   ++running_;
@@ -126,6 +127,7 @@ void Machine::drop_uses(ActivityId id) {
     resource.users.pop_back();
     drop_load(resource, use);
     if (resource.users.empty()) resource.shared = false;
+    if (resource.shared && resource.load <= resource.capacity) may_fit_.push_back(use.resource);
     mark(use.resource);
   }
   activities_[id].uses.clear();
@@ -157,7 +159,6 @@ void Machine::run_at_full_speed(ActivityId id, core::Duration work) {
   one.end = now + work;
   one.end_event.arm(simulation_->schedule(one.end, core::Phase::completion,
                                           static_cast<AnyEvent>(events_.activity_end), id));
-  if (watching_) settle_later();
 }
 
 void Machine::run_shared(ActivityId id, core::Duration work) {
@@ -203,10 +204,33 @@ void Machine::run(ActivityId id, core::Duration work) {
   }
 }
 
-void Machine::move(ActivityId id, std::span<const ResourceShare> uses) {
+bool Machine::has_uses(ActivityId id, std::span<const ResourceShare> uses) const {
+  const auto& own = activities_[id].uses;
+  std::size_t i = 0;
+  for (const ResourceShare& wanted : uses) {
+    if (wanted.share == 0) continue;
+    if (i == own.size() || own[i].resource != wanted.resource || own[i].share != wanted.share ||
+        own[i].through != wanted.through) {
+      return false;
+    }
+    ++i;
+  }
+  return i == own.size();
+}
+
+void Machine::move(ActivityId id, core::Duration alone, std::span<const ResourceShare> uses, double weight) {
   core::check(id < activities_.size() && activities_[id].mode != Mode::none,
               "an activity that does not run is moved");
-  const core::Duration work = stop(id);
+  core::check(alone.ps > 0 && alone.ps <= core::FlowNetwork::kMaximumWork,
+              "the work of an activity is out of range");
+  Activity& one = activities_[id];
+  if (one.alone == alone && one.weight == weight && has_uses(id, uses)) return;
+  const core::Duration left = stop(id);
+  const core::Int128 scaled = core::Int128{left.ps} * alone.ps + one.alone.ps - 1;
+  const core::Duration work{static_cast<std::int64_t>(
+      std::min<core::Int128>(scaled / one.alone.ps, core::FlowNetwork::kMaximumWork))};
+  one.alone = alone;
+  one.weight = weight;
   drop_uses(id);
   add_uses(id, uses);
   run(id, work);
@@ -220,6 +244,7 @@ void Machine::set_capacity(std::uint32_t number, std::int64_t share) {
   network_.set_capacity(simulation_->now(), number, network_capacity(share));
   mark(number);
   settle_later();
+  if (resource.shared && resource.load <= share) may_fit_.push_back(number);
   share_if_full(number);
 }
 
@@ -235,20 +260,20 @@ core::Handled Machine::handle(core::EventKey key, std::vector<std::uint32_t>& en
     if (!activities_[id].end_event.claim(key)) return core::Handled::stale;
     activities_[id].mode = Mode::none;
     finish(id, ended);
-    if (watching_) settle_later();
     return core::Handled::executed;
   }
   if (kind == events_.shared_end) {
     if (!shared_end_.claim(key)) return core::Handled::stale;
     shared_end_at_ = core::kEndOfTime;
-    for (const std::uint32_t id : network_.complete(simulation_->now())) {
-      activities_[id].mode = Mode::none;
-      finish(id, ended);
-    }
+    completed_ = network_.complete(simulation_->now());
+    mark_rerated();
+    for (const ActivityId id : completed_) activities_[id].mode = Mode::none;
+    for (const ActivityId id : completed_) finish(id, ended);
     settle_later();
     return core::Handled::executed;
   }
   if (!settle_.claim(key)) return core::Handled::stale;
+  stop_sharing_what_fits();
   schedule_shared_end();
   return core::Handled::executed;
 }
@@ -267,13 +292,27 @@ void Machine::settle_later() {
                                     static_cast<AnyEvent>(events_.settle), 0));
 }
 
+void Machine::mark_rerated() {
+  if (!watching_) return;
+  for (const std::uint32_t id : network_.rerated()) {
+    for (const Use& use : activities_[id].uses) mark(use.resource);
+  }
+}
+
+// Whoever uses a resource that has become large enough again runs at full speed, if nothing else slows it.
+void Machine::stop_sharing_what_fits() {
+  for (std::size_t i = 0; i < may_fit_.size(); ++i) {
+    Resource& resource = resources_[may_fit_[i]];
+    if (!resource.shared || resource.load > resource.capacity) continue;
+    resource.shared = false;
+    for (std::size_t user = 0; user < resource.users.size(); ++user) rerun(resource.users[user].activity);
+  }
+  may_fit_.clear();
+}
+
 void Machine::schedule_shared_end() {
   const core::Time at = network_.next_completion();
-  if (watching_) {
-    for (const std::uint32_t id : network_.rerated()) {
-      for (const Use& use : activities_[id].uses) mark(use.resource);
-    }
-  }
+  mark_rerated();
   if (at == shared_end_at_) return;
   shared_end_.cancel();
   shared_end_at_ = at;

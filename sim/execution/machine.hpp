@@ -55,9 +55,10 @@ class Machine {
   // shares pass their bounds (2^20 activities, 2^62).
   ActivityId begin(core::Duration alone, std::span<const ResourceShare> uses, double weight,
                    std::uint32_t owner);
-  // From now on a running activity uses other resources (its bytes take another way) for the rest of its
-  // work.
-  void move(ActivityId id, std::span<const ResourceShare> uses);
+  // From now on a running activity uses other resources (its bytes take another way) at another weight, and
+  // the whole of its work would take `alone` at full speed: what is left of it shrinks or grows in
+  // proportion, rounded up. Nothing happens if none of these has changed.
+  void move(ActivityId id, core::Duration alone, std::span<const ResourceShare> uses, double weight);
   // From now on a resource has so much of its whole: a fault, or its end. 0 stops everyone who uses it.
   void set_capacity(std::uint32_t resource, std::int64_t share);
 
@@ -66,7 +67,8 @@ class Machine {
   [[nodiscard]] bool owns(core::EventKey key) const;
   core::Handled handle(core::EventKey key, std::vector<std::uint32_t>& ended);
 
-  // Part of a resource in use now, as a share of its whole. Up to date after the settle event of an instant.
+  // Part of a resource in use, as a share of its whole: of the instant before, once the first event of
+  // another has come.
   [[nodiscard]] double use(std::uint32_t resource) const;
   // Resources whose use may have changed since the last call, each once, by number; kept only after
   // watch_changes().
@@ -75,7 +77,8 @@ class Machine {
 
   [[nodiscard]] std::size_t running() const { return running_; }
   [[nodiscard]] std::uint64_t begun() const { return begun_; }
-  // How many activities were slowed, or might have been, at some time.
+  // How often an activity began to share a resource that was too small for all; a change of what it shares
+  // counts anew.
   [[nodiscard]] std::uint64_t slowed() const { return slowed_; }
   // Checks the max-min certificate of every n-th solution; 0: never.
   void verify_every(std::uint32_t n) { network_.verify_every(n); }
@@ -92,7 +95,8 @@ class Machine {
   struct Activity {
     std::vector<Use> uses;
     core::LiveEvent end_event;
-    core::Time end;  // at full speed
+    core::Time end;        // at full speed
+    core::Duration alone;  // of the whole work
     double weight = 1.0;
     std::uint32_t owner = 0;
     Mode mode = Mode::none;
@@ -122,6 +126,7 @@ class Machine {
   static void add_load(Resource& resource, const ResourceShare& wanted);
   static void drop_load(Resource& resource, const Use& use);
   void share_if_full(std::uint32_t resource);
+  [[nodiscard]] bool has_uses(ActivityId id, std::span<const ResourceShare> uses) const;
   void run(ActivityId id, core::Duration work);
   void run_at_full_speed(ActivityId id, core::Duration work);
   void run_shared(ActivityId id, core::Duration work);
@@ -131,6 +136,8 @@ class Machine {
   [[nodiscard]] bool uses_shared(ActivityId id) const;
   void finish(ActivityId id, std::vector<std::uint32_t>& ended);
   void mark(std::uint32_t resource);
+  void mark_rerated();
+  void stop_sharing_what_fits();
   void settle_later();
   void schedule_shared_end();
 
@@ -144,6 +151,8 @@ class Machine {
   core::LiveEvent shared_end_;
   core::Time shared_end_at_ = core::kEndOfTime;
   core::LiveEvent settle_;
+  std::vector<std::uint32_t> may_fit_;  // shared resources that nobody may need to share any more
+  std::vector<ActivityId> completed_;
   bool watching_ = false;
   std::vector<std::uint32_t> changed_;
   std::size_t running_ = 0;

@@ -71,7 +71,8 @@ core::Event Disturber::send(std::size_t index, std::uint32_t& run) {
   copy.from = one.from;
   copy.to = one.to;
   copy.bytes = one.bytes.value;
-  // The host's link is stated as what copies reach.
+  copy.job = static_cast<std::uint32_t>(index + 1);
+  // What copies reach of a host's link is not known: they get what the node states (docs/accuracy.md).
   if (!copy.from || !copy.to) copy.scale_up_efficiency = 1.0;
   return executor_->copy(copy);
 }

@@ -367,6 +367,7 @@ class Server {
     if (how == RunEnd::until) recorder_.advance(Time{options_->until->ps}, state_);
     if (how != RunEnd::complete) recorder_.close_window();
     trace_.finish(recorder_.now(), state_);
+    if (kernels_) kernels_->finish_trace();
     Results results;
     results.end = how;
     results.gpus = fleet_.gpus();

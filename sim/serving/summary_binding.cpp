@@ -29,7 +29,7 @@ std::string_view remedy(cost::Resource resource) {
     case cost::Resource::scale_up:
       return "a smaller tp, more DP attention or faster links";
     case cost::Resource::network:
-      return "keeping expert and tensor groups inside one domain, or faster NICs,";
+      return "keeping expert and tensor groups inside one domain, or faster NICs";
     case cost::Resource::latency:
       return "fewer or larger kernels, a smaller tp or a larger batch";
   }

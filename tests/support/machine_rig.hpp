@@ -32,6 +32,7 @@ class MachineRig {
                                        double weight = 1.0) {
     const auto owner = static_cast<std::uint32_t>(ends.size());
     ends.push_back(-1);
+    begun.emplace_back(core::Duration{alone}, weight);
     return machine.begin(core::Duration{alone}, uses, weight, owner);
   }
   core::RunEnd run() {
@@ -54,8 +55,9 @@ class MachineRig {
 
   core::Simulation<> simulation;
   execution::Machine machine;
-  std::vector<std::int64_t> ends;    // in picoseconds, by owner; -1: has not ended
-  std::vector<std::uint32_t> order;  // owners in the order of their ends
+  std::vector<std::int64_t> ends;                        // in picoseconds, by owner; -1: has not ended
+  std::vector<std::pair<core::Duration, double>> begun;  // alone and weight, in the order of begin()
+  std::vector<std::uint32_t> order;                      // owners in the order of their ends
 
  private:
   enum class Kind : std::uint8_t { action };

@@ -178,7 +178,8 @@ void do_action(test::MachineRig& rig, std::vector<Machine::ActivityId>& ids, con
   } else if (action.kind == Action::Kind::capacity) {
     rig.machine.set_capacity(action.resource, action.capacity);
   } else if (action.activity < ids.size() && rig.ends[action.activity] < 0) {
-    rig.machine.move(ids[action.activity], action.uses);
+    const auto& [alone, weight] = rig.begun[action.activity];
+    rig.machine.move(ids[action.activity], alone, action.uses, weight);
   }
 }
 

@@ -158,7 +158,7 @@ TEST_CASE("what changes at the instant of an end does not touch who has ended") 
           if (change == 0) rig.begin(500, {{0, share(1)}});
           if (change == 1) rig.machine.set_capacity(0, 0);
           if (change == 2) rig.machine.set_capacity(1, 0);
-          if (change >= 2) rig.machine.move(first, there);
+          if (change >= 2) rig.machine.move(first, core::Duration{1000}, there, 1.0);
         },
         core::Phase::completion);
     rig.at(0, [&] {
@@ -209,11 +209,42 @@ TEST_CASE("an activity that moves takes the rest of its work along") {
     });
     rig.at(400, [&] {
       const ResourceShare there[] = {{1, share(1)}};
-      rig.machine.move(moved, there);
+      rig.machine.move(moved, core::Duration{1000}, there, 1.0);
     });
     rig.at(401, [&] { CHECK(rig.machine.use(1) == 1.0); });
     rig.run();
     CHECK(rig.ends == Ends{1200, 1200});
+  }
+  SECTION("over a way that is half as fast: what is left takes twice as long") {
+    MachineRig rig(2);
+    execution::Machine::ActivityId moved = 0;
+    rig.at(0, [&] { moved = rig.begin(1000, {{0, share(1)}}); });
+    rig.at(400, [&] {
+      const ResourceShare there[] = {{1, share(1)}};
+      rig.machine.move(moved, core::Duration{2000}, there, 1.0);
+    });
+    rig.at(1000, [&] {
+      const ResourceShare back[] = {{0, share(1)}};
+      rig.machine.move(moved, core::Duration{1000}, back, 1.0);
+    });
+    rig.run();
+    CHECK(rig.ends == Ends{1300});
+  }
+  SECTION("to where it is already: nothing happens") {
+    MachineRig rig(1);
+    execution::Machine::ActivityId moved = 0;
+    rig.at(0, [&] {
+      moved = rig.begin(1000, {{0, share(1)}});
+      rig.begin(1000, {{0, share(1)}});
+    });
+    for (std::int64_t t = 1; t < 900; ++t) {
+      rig.at(t, [&] {
+        const ResourceShare here[] = {{0, share(1)}};
+        rig.machine.move(moved, core::Duration{1000}, here, 1.0);
+      });
+    }
+    rig.run();
+    CHECK(rig.ends == Ends{2000, 2000});
   }
   SECTION("to a resource that is in use") {
     MachineRig rig(2);
@@ -224,7 +255,7 @@ TEST_CASE("an activity that moves takes the rest of its work along") {
     });
     rig.at(400, [&] {
       const ResourceShare there[] = {{1, share(1)}};
-      rig.machine.move(moved, there);
+      rig.machine.move(moved, core::Duration{1000}, there, 1.0);
     });
     rig.run();
     CHECK(rig.ends == Ends{1600, 1600});
@@ -237,7 +268,7 @@ TEST_CASE("an activity that moves takes the rest of its work along") {
         1000,
         [&] {
           const ResourceShare there[] = {{1, share(1)}};
-          rig.machine.move(moved, there);
+          rig.machine.move(moved, core::Duration{1000}, there, 1.0);
         },
         core::Phase::completion);
     rig.at(0, [&] { moved = rig.begin(1000, {{0, share(1)}}); });
@@ -392,7 +423,7 @@ TEST_CASE("the machine refuses what cannot be") {
   CHECK_THROWS_AS(rig.begin(core::FlowNetwork::kMaximumWork + 1, {}), core::InvariantError);
   CHECK_THROWS_AS(rig.begin(1, {{1, share(1)}}), core::InvariantError);
   CHECK_THROWS_AS(rig.begin(1, {{0, -1}}), core::InvariantError);
-  CHECK_THROWS_AS(rig.machine.move(99, {}), core::InvariantError);
+  CHECK_THROWS_AS(rig.machine.move(99, core::Duration{1}, {}, 1.0), core::InvariantError);
   CHECK_THROWS_AS(rig.machine.set_capacity(1, 0), core::InvariantError);
   CHECK_THROWS_AS(rig.machine.set_capacity(0, -1), core::InvariantError);
   CHECK_THROWS_AS(rig.machine.set_capacity(0, share(1) + 1), core::InvariantError);

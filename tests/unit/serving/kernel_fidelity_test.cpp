@@ -180,6 +180,8 @@ TEST_CASE("kernel fidelity is deterministic, and a timeline changes nothing") {
   CHECK(first.step_time.total == second.step_time.total);
   CHECK(first.step_time.by_part == second.step_time.by_part);
   CHECK(first.clock_end == second.clock_end);
+  CHECK(first.order_hash == second.order_hash);
+  CHECK(first.events == second.events);
   CHECK(timeline.slices().size() > 16 * 61 * 20);
   CHECK(run(kExchange, drawn).order_hash == first.order_hash);
   CHECK(first.kernels->verified > 0);
