@@ -25,6 +25,28 @@ std::string paragraph(std::string_view label, std::string_view text, const Style
   return hanging(label, text, style.width) + "\n";
 }
 
+// What a run at kernel fidelity is about besides its load.
+std::string kernel_conditions(const serving::Scenario& scenario) {
+  constexpr std::size_t kMostNamed = 6;
+  std::vector<std::string> parts;
+  const std::int64_t lanes = scenario.deployment.micro_batches;
+  if (lanes > 1) parts.push_back(fmt::format("{} micro-batches side by side", lanes));
+  std::vector<std::string> faults;
+  for (const execution::Fault& fault : scenario.faults) {
+    if (faults.size() == kMostNamed) break;
+    faults.push_back(fmt::format("{} {}", config::enum_name(fault.kind), printable(fault.target)));
+  }
+  if (scenario.faults.size() > kMostNamed) {
+    faults.push_back(fmt::format("{} more", scenario.faults.size() - kMostNamed));
+  }
+  parts.push_back(faults.empty() ? "no faults" : fmt::format("faults: {}", fmt::join(faults, ", ")));
+  const std::size_t traffic = scenario.background.size();
+  parts.push_back(traffic == 0
+                      ? "no background traffic"
+                      : fmt::format("{} kind{} of background traffic", traffic, traffic == 1 ? "" : "s"));
+  return fmt::format("{}", fmt::join(parts, "; "));
+}
+
 std::string title(const RunReport& report, const Style& style) {
   const serving::Scenario& scenario = report.scenario;
   const hardware::Cluster& cluster = scenario.cluster;
@@ -41,6 +63,9 @@ std::string title(const RunReport& report, const Style& style) {
         printable(scenario.deployment.engine.name), printable(scenario.deployment.engine.version),
         config::enum_name(scenario.formats().weights), config::enum_name(scenario.deployment.formats.kv));
     out += paragraph(fmt::format("  pool {}: ", pool_name), text, style);
+  }
+  if (scenario.fidelity == serving::Fidelity::kernel) {
+    out += paragraph("  kernel fidelity: ", kernel_conditions(scenario), style);
   }
   return out;
 }

@@ -177,6 +177,9 @@ void collect_warnings(const Scenario& scenario, Results& results) {
     results.warnings.push_back(fmt::format("the run is partial ({}): {} requests are unfinished",
                                            to_string(results.end), results.unfinished));
   }
+  if (results.end == RunEnd::time_limit && results.kernels && !scenario.faults.empty()) {
+    results.warnings.emplace_back("a step could not end: what faults have stopped does not go on");
+  }
   const auto warm = [](const RequestRow& row) { return row.warmup; };
   if (!results.requests.empty() && std::all_of(results.requests.begin(), results.requests.end(), warm)) {
     results.warnings.emplace_back("the warm-up covers all requests: nothing was measured");

@@ -1,6 +1,7 @@
 // Whole runs at kernel fidelity: where they differ from step fidelity, and why.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -120,6 +121,10 @@ TEST_CASE("a device that stays paused leaves a partial run, not a hanging one") 
       run(kOneStep, {R"(faults=[{"kind":"paused-device","target":"node0.gpu5","from":"2 ms"}])"});
   CHECK(stuck.end == serving::RunEnd::time_limit);
   CHECK(stuck.unfinished == 4);
+  const auto says = [](const std::string& warning) {
+    return warning.find("faults have stopped") != warning.npos;
+  };
+  CHECK(std::count_if(stuck.warnings.begin(), stuck.warnings.end(), says) == 1);
 }
 
 // Two micro-batches are a gain where one communicates while the other computes.
