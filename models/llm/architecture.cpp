@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "models/llm/hf_import.hpp"
 
 namespace moesim::llm {
 
@@ -194,6 +195,7 @@ const config::Record<Architecture>& record_of(config::Type<Architecture>) {
                     "Number format of the linear layers in the published checkpoint")
           .required("layers", &A::layers, "Groups of equal layers, in the order of the network", positive)
           .required("sources", &A::sources, "Where the numbers come from")
+          .foreign({is_hugging_face, import_hugging_face})
           .check(check_architecture);
   return record;
 }
