@@ -2,6 +2,8 @@
 
 #include <optional>
 
+#include "models/llm/hf_import.hpp"
+
 namespace moesim::llm {
 
 namespace {
@@ -12,6 +14,14 @@ void check_grouped_query(const GroupedQueryAttention& attention, config::Problem
                                     ") must be a multiple of kv_heads (" +
                                     std::to_string(attention.kv_heads) +
                                     "): each KV head serves the same number of query heads");
+  }
+  if (attention.query_key_norm_over_heads && !attention.query_key_norm) {
+    problems.error("/query_key_norm_over_heads", "a norm over all heads needs \"query_key_norm\": true");
+  }
+  if (attention.rotated_dim > attention.head_dim || attention.rotated_dim % 2 != 0) {
+    problems.error("/rotated_dim", "rotated_dim (" + std::to_string(attention.rotated_dim) +
+                                       ") must be even and at most head_dim (" +
+                                       std::to_string(attention.head_dim) + ")");
   }
 }
 
@@ -31,6 +41,9 @@ void check_moe(const MoeFfn& moe, config::Problems& problems) {
     problems.error("/shared_width", "shared_experts (" + std::to_string(moe.shared_experts) +
                                         ") and shared_width (" + std::to_string(moe.shared_width) +
                                         ") must both be given or both be 0");
+  }
+  if (moe.shared_gate && moe.shared_experts == 0) {
+    problems.error("/shared_gate", "there are no shared experts for the gate");
   }
 }
 
@@ -61,6 +74,9 @@ double rough_parameters(const Architecture& architecture) {
 }
 
 void check_architecture(const Architecture& architecture, config::Problems& problems) {
+  if (architecture.norm_bias && !architecture.layer_norm) {
+    problems.error("/norm_bias", "only LayerNorm has biases: it needs \"layer_norm\": true");
+  }
   if (architecture.layers.empty()) problems.error("/layers", "a model needs at least one layer");
   // Far above any model, and low enough that bytes and operations of a step stay exact in 64 bits.
   constexpr double kMostParameters = 1e15;
@@ -98,8 +114,13 @@ const config::Record<GroupedQueryAttention>& record_of(config::Type<GroupedQuery
           .required("kv_heads", &A::kv_heads, "Key and value heads", positive)
           .required("head_dim", &A::head_dim, "Width of one head", positive)
           .optional("query_key_norm", &A::query_key_norm, "RMSNorm over each head of q and k")
+          .optional("query_key_norm_over_heads", &A::query_key_norm_over_heads,
+                    "This norm is over all heads at once, with a weight for each of their elements")
           .optional("qkv_bias", &A::qkv_bias, "Biases on the q, k and v projections")
           .optional("output_bias", &A::output_bias, "Bias on the output projection")
+          .optional("rotated_dim", &A::rotated_dim, "Elements of a head that are rotated; 0 for all",
+                    config::between(0, 1e9))
+          .optional("score_cap", &A::score_cap, "Scores pass through a soft cap, cap * tanh(score / cap)")
           .check(check_grouped_query);
   return record;
 }
@@ -140,6 +161,8 @@ const config::Record<MoeFfn>& record_of(config::Type<MoeFfn>) {
                     config::between(0, 1e9))
           .optional("router_score_bias", &MoeFfn::router_score_bias,
                     "A correction per expert that chooses experts but does not weigh them")
+          .optional("shared_gate", &MoeFfn::shared_gate,
+                    "A learned gate per token weighs the result of the shared experts")
           .check(check_moe);
   return record;
 }
@@ -162,12 +185,17 @@ const config::Record<Architecture>& record_of(config::Type<Architecture>) {
           .required("vocab_size", &A::vocab_size, "Rows of the embedding", positive)
           .required("hidden_size", &A::hidden_size, "Width of the residual stream", positive)
           .optional("tied_embeddings", &A::tied_embeddings, "The output head is the embedding matrix")
+          .optional("head_bias", &A::head_bias, "Bias on the output head")
+          .optional("layer_norm", &A::layer_norm, "LayerNorm in place of RMSNorm")
+          .optional("norm_bias", &A::norm_bias, "Biases of the LayerNorms")
+          .optional("post_norms", &A::post_norms, "Norms behind attention and FFN too")
           .required("max_context_tokens", &A::max_context_tokens, "Longest context the model was made for",
                     positive)
           .optional("published_weights", &A::published_weights,
                     "Number format of the linear layers in the published checkpoint")
           .required("layers", &A::layers, "Groups of equal layers, in the order of the network", positive)
           .required("sources", &A::sources, "Where the numbers come from")
+          .foreign({is_hugging_face, import_hugging_face})
           .check(check_architecture);
   return record;
 }

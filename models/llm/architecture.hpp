@@ -21,8 +21,15 @@ struct GroupedQueryAttention {
   std::int64_t kv_heads = 0;
   std::int64_t head_dim = 0;
   bool query_key_norm = false;  // RMSNorm over each head of q and k before the rotation (Qwen3)
+  // The norm is over all heads at once, with a weight for each of their elements (OLMoE, MiniMax-M2).
+  bool query_key_norm_over_heads = false;
   bool qkv_bias = false;
   bool output_bias = false;
+  std::int64_t rotated_dim = 0;  // elements of a head that are rotated (GLM-4.5: half of them); 0: all
+  bool score_cap = false;        // scores pass through cap * tanh(score / cap) (Grok-1)
+
+  // Elements of a head that are rotated, with the default applied.
+  [[nodiscard]] std::int64_t rotation() const { return rotated_dim > 0 ? rotated_dim : head_dim; }
   bool operator==(const GroupedQueryAttention&) const = default;
 };
 
@@ -60,6 +67,8 @@ struct MoeFfn {
   std::int64_t shared_experts = 0;
   std::int64_t shared_width = 0;   // of each shared expert
   bool router_score_bias = false;  // a correction per expert that chooses but does not weigh (DeepSeek-V3)
+  // The shared experts' result is multiplied by sigmoid(x . v), v of hidden_size weights (Qwen2-MoE).
+  bool shared_gate = false;
 
   // Width of all shared experts side by side, as engines fuse them; 0 without shared experts.
   [[nodiscard]] std::int64_t total_shared_width() const { return shared_experts * shared_width; }
@@ -68,8 +77,7 @@ struct MoeFfn {
 
 using FfnShape = std::variant<DenseFfn, MoeFfn>;
 
-// `count` equal transformer layers in a row. Every layer has two RMSNorms: before attention and before the
-// FFN.
+// `count` equal transformer layers in a row. Every layer has a norm before attention and one before the FFN.
 struct LayerGroup {
   std::int64_t count = 0;
   AttentionShape attention;
@@ -82,6 +90,10 @@ struct Architecture {
   std::int64_t vocab_size = 0;
   std::int64_t hidden_size = 0;
   bool tied_embeddings = false;  // the output head is the embedding matrix
+  bool head_bias = false;        // the output head has a bias (Phi-3.5-MoE)
+  bool layer_norm = false;       // LayerNorm in place of RMSNorm before attention, FFN and head
+  bool norm_bias = false;        // of these LayerNorms
+  bool post_norms = false;       // norms also behind attention and FFN, before the residual add (Grok-1)
   std::int64_t max_context_tokens = 0;
   NumberFormat published_weights = NumberFormat::bf16;  // of the linear layers, in the published checkpoint
   std::vector<LayerGroup> layers;                       // in the order of the network
@@ -89,6 +101,10 @@ struct Architecture {
 
   // Number of transformer layers.
   [[nodiscard]] std::int64_t layer_count() const;
+  // Weights of one norm over the residual stream.
+  [[nodiscard]] std::int64_t norm_weights() const { return hidden_size * (norm_bias ? 2 : 1); }
+  // Norms over the residual stream in each layer.
+  [[nodiscard]] std::int64_t norms_per_layer() const { return post_norms ? 4 : 2; }
 };
 
 [[nodiscard]] const config::Record<GroupedQueryAttention>& record_of(config::Type<GroupedQueryAttention>);

@@ -20,9 +20,9 @@ struct Emitter {
   [[nodiscard]] std::int64_t hidden() const { return architecture.hidden_size; }
   [[nodiscard]] std::int64_t tokens() const { return batch.tokens; }
 
-  void linear(const WeightMatrix& matrix, std::int64_t rows) const {
+  void linear(const WeightMatrix& matrix, std::int64_t rows, bool bias = false) const {
     out.push_back(Gemm{matrix.role, 1, rows, matrix.outputs, matrix.inputs, formats.weights,
-                       formats.linear_activations()});
+                       formats.linear_activations(), bias});
   }
   void all_reduce(Group group, std::int64_t token_rows) const {
     const std::int64_t ranks = group_size(layout, group);
@@ -39,6 +39,13 @@ struct Emitter {
     const std::int64_t tensors = residual ? 2 : 1;
     const std::int64_t bytes = tensors * elements * kStreamBytes;
     out.push_back(Elementwise{role, elements, bytes, bytes, 0, (2 + tensors) * elements, rows});
+  }
+  // A norm over the residual stream. LayerNorm also sums and subtracts the mean, and adds a bias if it has
+  // one.
+  void stream_norm(ElementwiseRole role, bool residual) const {
+    norm(role, tokens(), hidden(), residual);
+    const std::int64_t more = (architecture.layer_norm ? 2 : 0) + (architecture.norm_bias ? 1 : 0);
+    std::get<Elementwise>(out.back()).other_flops += more * tokens() * hidden();
   }
   // silu(gate) * up: negation-free sigmoid (add, divide), two products and one exponential per element.
   void activation(ElementwiseRole role, std::int64_t rows, std::int64_t width) const {
@@ -62,32 +69,44 @@ NumberFormat attention_compute(NumberFormat kv) { return kv == NumberFormat::int
 // Rotation: 4 products and 2 sums per pair of elements.
 constexpr std::int64_t kRopeFlopsPerElement = 3;
 
+// RMSNorm of q and k. Over all heads at once there is one reciprocal root per token for each, and the ranks
+// add up their f32 sums of squares first (MiniMaxText01RMSNormTP of vLLM).
+void emit_query_key_norm(const GroupedQueryAttention& shape, const Emitter& emit) {
+  const std::int64_t tokens = emit.tokens();
+  const std::int64_t heads = shape.query_heads / emit.layout.tp + kv_heads_per_rank(shape, emit.layout.tp);
+  emit.norm(ElementwiseRole::query_key_norm, tokens * heads, shape.head_dim, false);
+  if (!shape.query_key_norm_over_heads) return;
+  std::get<Elementwise>(emit.out.back()).specials = 2 * tokens;
+  constexpr std::int64_t kSumBytes = 4;
+  const std::int64_t ranks = group_size(emit.layout, Group::tensor);
+  if (ranks > 1) emit.out.push_back(AllReduce{2 * tokens * kSumBytes, Group::tensor, ranks});
+}
+
 void emit_attention(const GroupedQueryAttention& shape, const Emitter& emit) {
   const std::int64_t tokens = emit.tokens();
   const std::int64_t query_heads = shape.query_heads / emit.layout.tp;
   const std::int64_t kv_heads = kv_heads_per_rank(shape, emit.layout.tp);
   const NumberFormat kv = emit.formats.kv;
   const MatrixList matrices = attention_matrices(shape, emit.hidden(), emit.layout.tp);
-  emit.linear(matrices.of(GemmRole::query_key_value), tokens);
-  if (shape.query_key_norm) {
-    emit.norm(ElementwiseRole::query_key_norm, tokens * (query_heads + kv_heads), shape.head_dim, false);
-  }
-  const std::int64_t query_elements = tokens * query_heads * shape.head_dim;
-  const std::int64_t key_elements = tokens * kv_heads * shape.head_dim;
-  const std::int64_t rotated = query_elements + key_elements;
+  emit.linear(matrices.of(GemmRole::query_key_value), tokens, shape.qkv_bias);
+  if (shape.query_key_norm) emit_query_key_norm(shape, emit);
+  // Queries are rotated in place; keys and values are read whole and written to the cache.
+  const std::int64_t query_elements = tokens * query_heads * shape.rotation();
+  const std::int64_t kv_elements = 2 * tokens * kv_heads * shape.head_dim;
+  const std::int64_t rotated = query_elements + tokens * kv_heads * shape.rotation();
   emit.out.push_back(Elementwise{ElementwiseRole::rope_and_cache, rotated,
-                                 (rotated + key_elements) * kStreamBytes, query_elements * kStreamBytes,
+                                 (query_elements + kv_elements) * kStreamBytes, query_elements * kStreamBytes,
                                  2 * tokens * kv_heads * row_bytes(shape.head_dim, kv),
                                  kRopeFlopsPerElement * rotated, 0});
   const auto kernel = [&](Phase phase, const AttentionLoad& load) {
     if (load.sequences == 0) return;
     emit.out.push_back(Attention{AttentionForm::grouped, phase, load.sequences, load.query_tokens, load.pairs,
                                  load.kv_tokens, query_heads, kv_heads, shape.head_dim, shape.head_dim, kv,
-                                 attention_compute(kv)});
+                                 attention_compute(kv), shape.score_cap});
   };
   kernel(Phase::prefill, emit.batch.prefill);
   kernel(Phase::decode, emit.batch.decode);
-  emit.linear(matrices.of(GemmRole::attention_output), tokens);
+  emit.linear(matrices.of(GemmRole::attention_output), tokens, shape.output_bias);
 }
 
 // Prefill sequences: keys and values of all their tokens are expanded per head, then ordinary attention.
@@ -188,13 +207,28 @@ void emit_shared(const MoeFfn& ffn, const Emitter& emit, std::int64_t tokens) {
   if (ffn.shared_experts == 0) return;
   emit.gated(GemmRole::shared_gate_up, ElementwiseRole::shared_activation, GemmRole::shared_down, tokens,
              ffn.total_shared_width() / shared_expert_shards(emit.layout));
+  if (ffn.shared_gate) {
+    emit.out.push_back(
+        Gemm{GemmRole::shared_gate, 1, tokens, 1, emit.hidden(), NumberFormat::bf16, NumberFormat::bf16});
+  }
 }
 
 void emit_shared_add(const MoeFfn& ffn, const Emitter& emit, std::int64_t tokens) {
   if (ffn.shared_experts == 0) return;
   const std::int64_t elements = tokens * emit.hidden();
-  emit.out.push_back(Elementwise{ElementwiseRole::shared_add, elements, 2 * elements * kStreamBytes,
-                                 elements * kStreamBytes, 0, elements, 0});
+  Elementwise add{ElementwiseRole::shared_add,
+                  elements,
+                  2 * elements * kStreamBytes,
+                  elements * kStreamBytes,
+                  0,
+                  elements,
+                  0};
+  if (ffn.shared_gate) {  // the sigmoid of one score per token (add, divide, exponential) times its row
+    add.read_bytes += tokens * kStreamBytes;
+    add.other_flops += elements + 2 * tokens;
+    add.specials += tokens;
+  }
+  emit.out.push_back(add);
 }
 
 void emit_dispatched(const MoeFfn& ffn, const Emitter& emit) {
@@ -232,20 +266,23 @@ void emit_ffn(const MoeFfn& ffn, const Emitter& emit) {
 }
 
 void emit_layer(const LayerGroup& group, const Emitter& emit) {
-  emit.norm(ElementwiseRole::input_norm, emit.tokens(), emit.hidden(), true);
+  const bool post_norms = emit.architecture.post_norms;
+  emit.stream_norm(ElementwiseRole::input_norm, true);
   std::visit([&](const auto& attention) { emit_attention(attention, emit); }, group.attention);
   emit.all_reduce(Group::tensor, emit.tokens());
-  emit.norm(ElementwiseRole::post_attention_norm, emit.tokens(), emit.hidden(), true);
+  if (post_norms) emit.stream_norm(ElementwiseRole::attention_output_norm, false);
+  emit.stream_norm(ElementwiseRole::post_attention_norm, true);
   std::visit([&](const auto& ffn) { emit_ffn(ffn, emit); }, group.ffn);
+  if (post_norms) emit.stream_norm(ElementwiseRole::ffn_output_norm, false);
 }
 
 void emit_head(const Emitter& emit) {
-  emit.norm(ElementwiseRole::final_norm, emit.tokens(), emit.hidden(), false);
+  emit.stream_norm(ElementwiseRole::final_norm, false);
   const std::int64_t sequences = emit.batch.logit_sequences;
   if (sequences == 0) return;
   const std::int64_t vocab = padded_vocab(emit.architecture, emit.layout);
   emit.out.push_back(Gemm{GemmRole::head, 1, sequences, vocab / emit.layout.tp, emit.hidden(),
-                          NumberFormat::bf16, NumberFormat::bf16});
+                          NumberFormat::bf16, NumberFormat::bf16, emit.architecture.head_bias});
   emit.all_gather(Group::tensor, sequences * vocab * kStreamBytes);
   emit.out.push_back(Sampling{sequences, emit.architecture.vocab_size});
 }

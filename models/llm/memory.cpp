@@ -27,7 +27,7 @@ void add_ffn(const MoeFfn& ffn, std::int64_t layers, const Architecture& archite
   const auto shared = gated_matrices(GemmRole::shared_gate_up, GemmRole::shared_down, hidden,
                                      ffn.total_shared_width() / shared_expert_shards(layout));
   bytes.routed_experts += layers * (ffn.experts / layout.ep) * expert.bytes(weights);
-  bytes.shared_experts += layers * shared.bytes(weights);
+  bytes.shared_experts += layers * (shared.bytes(weights) + (ffn.shared_gate ? hidden * kStreamBytes : 0));
   bytes.router +=
       layers * ffn.experts * (hidden * kStreamBytes + (ffn.router_score_bias ? kScoreBiasBytes : 0));
 }
@@ -37,14 +37,18 @@ ByCategory bytes_of(const Architecture& architecture, const Layout& layout, Numb
   const std::int64_t hidden = architecture.hidden_size;
   ByCategory bytes;
   bytes.embedding = vocab * hidden * kStreamBytes;
-  bytes.head = architecture.tied_embeddings ? 0 : vocab * hidden * kStreamBytes;
-  bytes.norms = hidden * kBiasBytes;
+  bytes.head = (architecture.tied_embeddings ? 0 : vocab * hidden * kStreamBytes) +
+               (architecture.head_bias ? vocab * kBiasBytes : 0);
+  bytes.norms = architecture.norm_weights() * kBiasBytes;
   for (const LayerGroup& group : architecture.layers) {
     std::visit(
         [&](const auto& attention) {
           bytes.attention += group.count * (attention_matrices(attention, hidden, layout.tp).bytes(weights) +
                                             attention_biases(attention, hidden, layout.tp) * kBiasBytes);
-          bytes.norms += group.count * (2 * hidden + attention_norms(attention)) * kBiasBytes;
+          bytes.norms += group.count *
+                         (architecture.norms_per_layer() * architecture.norm_weights() +
+                          attention_norms(attention, layout.tp)) *
+                         kBiasBytes;
         },
         group.attention);
     std::visit([&](const auto& ffn) { add_ffn(ffn, group.count, architecture, layout, weights, bytes); },

@@ -39,6 +39,10 @@ Work work_of(const Gemm& op) {
   work.weight_read_bytes = op.batch * matrix_bytes(op.columns, op.depth, op.weights);
   work.activation_read_bytes = op.batch * op.rows * row_bytes(op.depth, op.activations);
   work.activation_write_bytes = op.batch * op.rows * op.columns * kStreamBytes;
+  if (op.bias) {
+    work.other_flops = op.batch * op.rows * op.columns;
+    work.weight_read_bytes += op.batch * op.columns * kStreamBytes;
+  }
   return work;
 }
 
@@ -60,6 +64,10 @@ Work work_of(const Attention& op) {
   work.matmul_flops = 2 * op.query_heads * op.pairs * (op.qk_dim + op.v_dim);
   work.specials = op.query_heads * op.pairs;
   work.other_flops = 4 * op.query_heads * op.pairs + op.query_heads * op.query_tokens * op.v_dim;
+  if (op.score_cap) {
+    work.specials += op.query_heads * op.pairs;
+    work.other_flops += 2 * op.query_heads * op.pairs;
+  }
   work.activation_read_bytes = op.query_tokens * op.query_heads * op.qk_dim * kStreamBytes;
   work.activation_write_bytes = op.query_tokens * op.query_heads * op.v_dim * kStreamBytes;
   const std::int64_t key_bytes = row_bytes(op.qk_dim, op.kv);

@@ -30,6 +30,7 @@ enum class GemmRole : std::uint8_t {
   expert_gate_up,  // grouped
   expert_down,     // grouped
   head,
+  shared_gate,  // one score per token that weighs the shared experts
 };
 
 // `batch` independent products: [rows, depth] x [depth, columns] -> [rows, columns] (bf16), each with own
@@ -42,6 +43,7 @@ struct Gemm {
   std::int64_t depth = 0;
   NumberFormat weights = NumberFormat::bf16;
   NumberFormat activations = NumberFormat::bf16;
+  bool bias = false;  // a bf16 bias per column, added in the same kernel
 };
 
 // One product per expert on this rank. `rows_by_expert` (one entry per expert on the rank) is empty until
@@ -79,6 +81,7 @@ struct Attention {
   std::int64_t v_dim = 0;
   NumberFormat kv = NumberFormat::bf16;       // of the keys and values as read
   NumberFormat compute = NumberFormat::bf16;  // of both products
+  bool score_cap = false;                     // a division, a tanh and a product more per score
 };
 
 enum class ElementwiseRole : std::uint8_t {
@@ -90,8 +93,10 @@ enum class ElementwiseRole : std::uint8_t {
   rope_and_cache,  // rotation of q and k, write of the new KV rows
   activation,      // silu(gate) * up
   shared_activation,
-  combine_sum,  // weighted sum of the top_k rows that came back from the experts
-  shared_add,   // shared experts' result added to the routed one
+  combine_sum,            // weighted sum of the top_k rows that came back from the experts
+  shared_add,             // shared experts' result added to the routed one
+  attention_output_norm,  // norm of the result of attention (post_norms)
+  ffn_output_norm,        // norm of the result of the FFN (post_norms)
 };
 
 struct Elementwise {

@@ -16,7 +16,7 @@ void count_ffn(const MoeFfn& ffn, std::int64_t hidden, std::int64_t layers, ByCa
   const auto shared =
       gated_matrices(GemmRole::shared_gate_up, GemmRole::shared_down, hidden, ffn.total_shared_width());
   count.routed_experts += layers * ffn.experts * expert.elements();
-  count.shared_experts += layers * shared.elements();
+  count.shared_experts += layers * (shared.elements() + (ffn.shared_gate ? hidden : 0));
   count.router += layers * ffn.experts * (hidden + (ffn.router_score_bias ? 1 : 0));
 }
 
@@ -37,14 +37,16 @@ Parameters count_parameters(const Architecture& architecture) {
   ByCategory& count = result.by_category;
   std::int64_t idle = 0;
   count.embedding = architecture.vocab_size * hidden;
-  count.head = architecture.tied_embeddings ? 0 : architecture.vocab_size * hidden;
-  count.norms = hidden;
+  count.head = (architecture.tied_embeddings ? 0 : architecture.vocab_size * hidden) +
+               (architecture.head_bias ? architecture.vocab_size : 0);
+  count.norms = architecture.norm_weights();
   for (const LayerGroup& group : architecture.layers) {
     std::visit(
         [&](const auto& attention) {
           count.attention += group.count * (attention_matrices(attention, hidden, 1).elements() +
                                             attention_biases(attention, hidden, 1));
-          count.norms += group.count * (2 * hidden + attention_norms(attention));
+          count.norms += group.count * (architecture.norms_per_layer() * architecture.norm_weights() +
+                                        attention_norms(attention, 1));
         },
         group.attention);
     std::visit([&](const auto& ffn) { count_ffn(ffn, hidden, group.count, count); }, group.ffn);

@@ -13,10 +13,10 @@ struct ByCategory {
   std::int64_t attention = 0;  // projections and their biases
   std::int64_t dense_ffn = 0;
   std::int64_t routed_experts = 0;
-  std::int64_t shared_experts = 0;
-  std::int64_t router = 0;  // with the score bias
-  std::int64_t norms = 0;   // layer norms, norms inside attention, final norm
-  std::int64_t head = 0;    // 0 when tied to the embedding
+  std::int64_t shared_experts = 0;  // with their gate
+  std::int64_t router = 0;          // with the score bias
+  std::int64_t norms = 0;           // layer norms, norms inside attention, final norm
+  std::int64_t head = 0;            // only its bias when tied to the embedding
 
   [[nodiscard]] std::int64_t total() const {
     return embedding + attention + dense_ffn + routed_experts + shared_experts + router + norms + head;

@@ -52,11 +52,13 @@ std::int64_t attention_biases(const GroupedQueryAttention& attention, std::int64
 
 std::int64_t attention_biases(const LatentAttention&, std::int64_t, std::int64_t) { return 0; }
 
-std::int64_t attention_norms(const GroupedQueryAttention& attention) {
-  return attention.query_key_norm ? 2 * attention.head_dim : 0;
+std::int64_t attention_norms(const GroupedQueryAttention& attention, std::int64_t tp) {
+  if (!attention.query_key_norm) return 0;
+  if (!attention.query_key_norm_over_heads) return 2 * attention.head_dim;
+  return (attention.query_heads / tp + kv_heads_per_rank(attention, tp)) * attention.head_dim;
 }
 
-std::int64_t attention_norms(const LatentAttention& attention) {
+std::int64_t attention_norms(const LatentAttention& attention, std::int64_t) {
   return attention.q_lora_rank + attention.kv_lora_rank;
 }
 

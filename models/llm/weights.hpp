@@ -47,9 +47,10 @@ class MatrixList {
 [[nodiscard]] std::int64_t attention_biases(const LatentAttention& attention, std::int64_t hidden,
                                             std::int64_t tp);
 
-// Weights of the norms inside one layer's attention, on every rank.
-[[nodiscard]] std::int64_t attention_norms(const GroupedQueryAttention& attention);
-[[nodiscard]] std::int64_t attention_norms(const LatentAttention& attention);
+// Weights of the norms inside one layer's attention on one of `tp` ranks. A norm over each head, or over
+// latent rows, is on every rank; one over all heads is divided like the heads.
+[[nodiscard]] std::int64_t attention_norms(const GroupedQueryAttention& attention, std::int64_t tp);
+[[nodiscard]] std::int64_t attention_norms(const LatentAttention& attention, std::int64_t tp);
 
 // The two fused matrices of a gated FFN of `width` (already divided by the ranks that share it).
 [[nodiscard]] MatrixList gated_matrices(GemmRole gate_up, GemmRole down, std::int64_t hidden,

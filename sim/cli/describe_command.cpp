@@ -19,6 +19,7 @@ class DescribeCommand final : public Command {
     return "moesim describe gpu                  all GPUs\n"
            "moesim describe gpu h200-sxm         every number with its source, and the ridge points\n"
            "moesim describe model deepseek-v3 --json\n"
+           "moesim describe model path/config.json  a model from the Hugging Face hub\n"
            "moesim describe metric ttft\n"
            "moesim describe scenario deployment  the fields of a part";
   }
@@ -32,6 +33,7 @@ class DescribeCommand final : public Command {
     if (words_.empty()) return topics(context);
     const studies::Description description =
         studies::describe(words_[0], words_.size() > 1 ? words_[1] : "", context.catalogue);
+    context.warn(description.warnings, description.sources);
     switch (context.format) {
       case Format::text:
         context.out->print(studies::to_text(description, context.out_style));

@@ -26,7 +26,7 @@ class EstimateCommand final : public Command {
            "its last one ended, 10 requests per client. The opening burst is part of the numbers.";
   }
   void declare(Arguments& arguments) override {
-    arguments.value("--model", "NAME", "model: moesim describe model", model_);
+    arguments.value("--model", "NAME", "model: moesim describe model, or the path of a config.json", model_);
     arguments.value("--gpu", "NAME", "GPU: moesim describe gpu", gpu_);
     arguments.value("--node", "NAME", "node type, instead of the first one with that GPU", node_);
     arguments.value("--tp", "N", "tensor-parallel ranks (default 1)", tp_);

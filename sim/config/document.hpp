@@ -105,7 +105,14 @@ class Reader {
   // reporting an error.
   [[nodiscard]] std::optional<Node> resolve_entry(const Node& node, const std::string& folder,
                                                   const std::string& noun);
+  // Enters and leaves a part that JSON Schema does not describe, for example another program's document.
+  void enter_entry() { ++entry_depth_; }
   void leave_entry() { --entry_depth_; }
+  // The file that a value was read from; empty for standard input, overrides and built-in values.
+  [[nodiscard]] std::filesystem::path file_of(const Location& where) const;
+  // Parses a file that belongs to the document although nothing in it names it. nullopt if it does not exist,
+  // and after reporting errors if it cannot be read.
+  [[nodiscard]] std::optional<Node> read_companion(const std::filesystem::path& file);
 
   [[nodiscard]] const std::string& pointer() const { return pointer_; }
   [[nodiscard]] const Diagnostics& diagnostics() const { return diagnostics_; }

@@ -151,6 +151,24 @@ void Reader::add_with_overrides(Diagnostic diagnostic) {
   add(std::move(diagnostic));
 }
 
+fs::path Reader::file_of(const Location& where) const {
+  if (where.source < 0) return {};
+  const Source& source = document_->sources.at(where.source);
+  const bool file = source.kind == OriginKind::catalogue || source.kind == OriginKind::file;
+  return file && source.name != kStandardInput ? fs::path(source.name) : fs::path();
+}
+
+std::optional<Node> Reader::read_companion(const fs::path& file) {
+  std::error_code ignored;
+  if (!fs::is_regular_file(file, ignored)) return std::nullopt;
+  Node tree;
+  Diagnostics problems;
+  const bool good = parse_file(file, OriginKind::catalogue, document_->sources, document_->files, {},
+                               pointer_, problems, tree);
+  for (const Diagnostic& problem : problems.errors()) diagnostics_.add(problem);
+  return good ? std::optional<Node>(std::move(tree)) : std::nullopt;
+}
+
 void Reader::check_removals(const Node& entry, const Node& patch) {
   // What a reference names may hold it: that entry is read later.
   if (entry.kind == Node::Kind::string || entry.find("extends") != nullptr) return;
@@ -290,6 +308,17 @@ std::string missing_note(const Reader& reader, const Field& field) {
 bool RecordTable::read(const Node& in, Reader& reader, void* out, Node& resolved,
                        std::string_view tag) const {
   if (!detail::read_object(in, reader)) return false;
+  if (foreign_.recognises == nullptr || !foreign_.recognises(in))
+    return read_own(in, reader, out, resolved, tag);
+  reader.enter_entry();
+  const std::optional<Node> own = foreign_.translate(in, reader);
+  const bool good = own && read_own(*own, reader, out, resolved, tag);
+  reader.leave_entry();
+  return good;
+}
+
+bool RecordTable::read_own(const Node& in, Reader& reader, void* out, Node& resolved,
+                           std::string_view tag) const {
   const bool is_root = reader.pointer().empty() || !folder_.empty();
   bool good = true;
   std::vector<std::string> keys = field_keys(fields_);

@@ -139,6 +139,15 @@ class Problems {
   std::string pointer_;
 };
 
+// A document in the form of another program that stands for a record, for example a config.json of the
+// Hugging Face hub for a model.
+struct ForeignForm {
+  // True for a tree in that form. Must be false for every tree in the record's own form.
+  bool (*recognises)(const Node& tree) = nullptr;
+  // The same in the record's own form, each value at the place it comes from. nullopt after reporting errors.
+  std::optional<Node> (*translate)(const Node& tree, Reader& reader) = nullptr;
+};
+
 // The type-erased part of a field table.
 class RecordTable {
  public:
@@ -155,6 +164,9 @@ class RecordTable {
   [[nodiscard]] Node schema(SchemaBuilder& builder, std::string_view tag = "",
                             std::string_view tag_value = "") const;
 
+ private:
+  bool read_own(const Node& in, Reader& reader, void* out, Node& resolved, std::string_view tag) const;
+
  protected:
   std::string name_;
   std::string sentence_;
@@ -163,6 +175,7 @@ class RecordTable {
   std::vector<Field> fields_;
   std::function<std::shared_ptr<void>()> make_default_;
   std::function<void(const void*, Problems&)> check_;
+  ForeignForm foreign_;
 };
 
 template <class M>
@@ -185,6 +198,11 @@ class Record : public RecordTable {
   template <class M>
   Record& optional(std::string key, M T::*member, std::string sentence, Bounds bounds = {}) {
     return add(std::move(key), member, std::move(sentence), bounds, false);
+  }
+  // Another form in which the record may be given.
+  Record& foreign(ForeignForm form) {
+    foreign_ = form;
+    return *this;
   }
   // A rule between fields; runs after every field of the record was read without an error.
   Record& check(std::function<void(const T&, Problems&)> rule) {

@@ -30,6 +30,8 @@ std::string_view gemm_name(llm::GemmRole role) {
       return "shared expert gate and up";
     case llm::GemmRole::shared_down:
       return "shared expert down";
+    case llm::GemmRole::shared_gate:
+      return "shared expert gate";
     case llm::GemmRole::expert_gate_up:
       return "experts gate and up";
     case llm::GemmRole::expert_down:
@@ -48,6 +50,10 @@ std::string_view elementwise_name(llm::ElementwiseRole role) {
       return "post-attention norm";
     case llm::ElementwiseRole::final_norm:
       return "final norm";
+    case llm::ElementwiseRole::attention_output_norm:
+      return "attention output norm";
+    case llm::ElementwiseRole::ffn_output_norm:
+      return "FFN output norm";
     case llm::ElementwiseRole::query_key_norm:
       return "query and key norm";
     case llm::ElementwiseRole::latent_norm:

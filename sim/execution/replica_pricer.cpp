@@ -15,6 +15,7 @@ Part part_of_gemm(const llm::Gemm& op) {
       return Part::dense_ffn;
     case llm::GemmRole::shared_gate_up:
     case llm::GemmRole::shared_down:
+    case llm::GemmRole::shared_gate:
       return Part::shared_experts;
     case llm::GemmRole::expert_gate_up:
     case llm::GemmRole::expert_down:

@@ -27,7 +27,9 @@ struct Section {
 
 struct Description {
   std::vector<Section> sections;
-  config::Node document;  // the same for programs
+  config::Node document;                       // the same for programs
+  std::vector<config::Diagnostic> warnings{};  // about what was read; their places are in `sources`
+  config::SourceSet sources{};
 };
 
 struct TopicInfo {

@@ -118,6 +118,8 @@ Description describe_model(std::string_view name, const config::Catalogue& catal
   const llm::Architecture& model = loaded.value;
   const llm::Parameters parameters = llm::count_parameters(model);
   Description description;
+  description.warnings = loaded.warnings;
+  description.sources = loaded.document.sources;
   Node& document = description.document;
   document = Node::object();
   document.set("kind", text_node("model"));

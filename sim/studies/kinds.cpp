@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "models/llm/hf_import.hpp"
 #include "sim/config/document.hpp"
 #include "sim/core/check.hpp"
 #include "sim/serving/scenario.hpp"
@@ -77,7 +78,7 @@ DocumentKind guess_kind(const std::filesystem::path& path, const config::Node& r
   if (has("hbm") || has("achievable")) return DocumentKind::gpu;
   if (has("gpus") && has("host_link")) return DocumentKind::node;
   if (has("oversubscription") || has("nodes_per_leaf")) return DocumentKind::fabric;
-  if (has("vocab_size") || has("hidden_size")) return DocumentKind::model;
+  if (has("vocab_size") || has("hidden_size") || llm::is_hugging_face(root)) return DocumentKind::model;
   if (has("scheduler") && has("host")) return DocumentKind::engine;
   return DocumentKind::scenario;
 }

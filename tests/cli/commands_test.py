@@ -482,6 +482,23 @@ class OtherCommands(unittest.TestCase):
             self.assertGreater(document["parameters"][key], 0)
         self.assertEqual(document["kv_bytes_per_token"], 70272)
 
+    def test_a_config_of_the_hub_is_a_model(self):
+        folder = pathlib.Path("new-model")
+        folder.mkdir()
+        config = {"model_type": "qwen3", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+                  "head_dim": 16, "intermediate_size": 96, "vocab_size": 1000, "max_position_embeddings": 8192,
+                  "frob": 1, "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}}
+        path = folder / "config.json"
+        path.write_text(json.dumps(config), encoding="utf-8")
+        result = moesim("describe", "model", path, "--format", "json")
+        total = 2 * 1000 * 64 + 2 * (4 * 64 * 64 + 3 * 64 * 96 + 2 * 64 + 2 * 16) + 64
+        self.assertEqual(one_document(result.stdout)["parameters"]["total"], total)
+        self.assertIn('the field "frob" of the configuration is not known', result.stderr)
+        self.assertNotIn("warning", moesim("describe", "model", path, "-q").stderr)
+        text = moesim("estimate", "--model", path, "--gpu", "h100-sxm", "--print-scenario").stdout
+        self.assertEqual(json.loads(text)["deployment"]["formats"]["weights"], "fp8_block")
+        self.assertIn("new-model", moesim("estimate", "--model", path, "--gpu", "h100-sxm").stdout)
+
 
 if __name__ == "__main__":
     unittest.main(argv=[sys.argv[0], *sys.argv[1:]], verbosity=1)

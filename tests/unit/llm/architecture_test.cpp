@@ -33,15 +33,6 @@ std::string error_pointer(std::string text) {
   return "no error";
 }
 
-TEST_CASE("the zoo has exactly the models that the tests cover, each with its source") {
-  CHECK(test::catalogue().names("models/zoo").size() == test::kZoo.size());
-  for (const auto id : test::kZoo) {
-    const Architecture model = zoo(id);
-    CHECK_FALSE(model.sources.at("config").empty());
-    CHECK(model.layer_count() > 0);
-  }
-}
-
 TEST_CASE("alternatives and defaults are read") {
   const Architecture model = from_text(model_text(kGrouped, R"({"kind": "moe", "experts": 8, "top_k": 2,
       "expert_width": 32, "shared_experts": 2, "shared_width": 16})"));

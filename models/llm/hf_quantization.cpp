@@ -1,0 +1,258 @@
+#include "models/llm/hf_quantization.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "sim/io/numbers.hpp"
+
+namespace moesim::llm {
+
+using config::Node;
+
+namespace {
+
+struct NamedFormat {
+  std::string_view name;
+  NumberFormat format;
+};
+
+// quant_algo of NVIDIA ModelOpt.
+constexpr NamedFormat kModelOptFormats[] = {
+    {"FP8", NumberFormat::fp8},
+    {"FP8_PER_CHANNEL_PER_TOKEN", NumberFormat::fp8},
+    {"FP8_PB_WO", NumberFormat::fp8_block},
+    {"FP8_BLOCK_SCALES", NumberFormat::fp8_block},
+    {"NVFP4", NumberFormat::nvfp4},
+    {"W4A16_AWQ", NumberFormat::int4},
+    {"INT4_AWQ", NumberFormat::int4},
+    {"W4A16", NumberFormat::int4},
+    {"W8A8_SQ_PER_CHANNEL", NumberFormat::int8},
+    {"W8A16", NumberFormat::int8},
+    {"MXFP4", NumberFormat::mxfp4},
+};
+
+constexpr std::int64_t kInt4Group = 128;  // weights that share a scale in NumberFormat::int4
+
+// One statement about formats, while it is read.
+struct Statement {
+  HfFields* fields;
+  HfQuantization* result;
+
+  void refuse(std::string_view key, const std::string& what) const {
+    fields->refuse(
+        key,
+        fmt::format("the quantisation {} is not known: it decides bytes and times of the weights", what));
+  }
+};
+
+// The default activations of int8 and fp8 weights are as narrow as the weights.
+void note_weight_only(HfQuantization& result) {
+  result.deviations.emplace_back("only weights are quantised: set formats.activations to bf16");
+}
+
+void read_modelopt(const Statement& statement, const std::string& algorithm) {
+  for (const NamedFormat& known : kModelOptFormats) {
+    if (known.name == algorithm) {
+      statement.result->weights = known.format;
+      if (algorithm == "W8A16") note_weight_only(*statement.result);
+      return;
+    }
+  }
+  statement.refuse("quant_algo", fmt::format("\"{}\"", algorithm));
+}
+
+// [128, 128] of fp8 with block scales.
+bool is_128_square(const std::vector<std::int64_t>& block) {
+  return block.size() == 2 && block[0] == 128 && block[1] == 128;
+}
+
+void read_fp8(const Statement& statement) {
+  const std::vector<std::int64_t> block = statement.fields->wholes("weight_block_size");
+  if (block.empty()) {
+    statement.result->weights = NumberFormat::fp8;
+  } else if (is_128_square(block)) {
+    statement.result->weights = NumberFormat::fp8_block;
+  } else {
+    statement.refuse("weight_block_size", fmt::format("fp8 with blocks of {}", fmt::join(block, " x ")));
+  }
+}
+
+void note_int4_group(HfQuantization& result, std::int64_t group) {
+  if (group == kInt4Group) return;
+  result.deviations.push_back(
+      group <= 0 ? std::string("int4 scales per channel are counted as one per 128 weights")
+                 : fmt::format("int4 scales per {} weights are counted as one per {}", group, kInt4Group));
+}
+
+// The format of one group of compressed-tensors or ModelOpt, or nullopt after an error.
+std::optional<NumberFormat> group_format(HfFields& weights, HfQuantization& result) {
+  const std::int64_t bits = weights.whole("num_bits", 1, 64);
+  const std::string type = weights.text_or("type", "int");
+  const std::int64_t group = weights.whole_or("group_size", 0);
+  const std::string strategy = weights.text_or("strategy", "");
+  const std::vector<std::int64_t> block = weights.wholes("block_structure");
+  if (type == "int" && bits == 4) {
+    note_int4_group(result, group);
+    return NumberFormat::int4;
+  }
+  if (type == "int" && bits == 8) return NumberFormat::int8;
+  if (type == "float" && bits == 8 && strategy != "block") return NumberFormat::fp8;
+  if (type == "float" && bits == 8 && is_128_square(block)) return NumberFormat::fp8_block;
+  if (type == "float" && bits == 4 && group == 16) return NumberFormat::nvfp4;
+  if (type == "float" && bits == 4 && group == 32) return NumberFormat::mxfp4;
+  weights.refuse("num_bits", fmt::format("weights of {} bits of type \"{}\" in groups of {} are no format of "
+                                         "this program: it decides bytes and times of the weights",
+                                         bits, type, group));
+  return std::nullopt;
+}
+
+void read_groups(const Statement& statement) {
+  HfFields& groups = statement.fields->object("config_groups");
+  std::optional<NumberFormat> first;
+  for (const config::Member& member : groups.node().members) {
+    HfFields& group = groups.object(member.key);
+    const std::optional<NumberFormat> format = group_format(group.object("weights"), *statement.result);
+    if (!format) return;
+    if (element_bits(*format) == 8 && group.take("input_activations") == nullptr)
+      note_weight_only(*statement.result);
+    if (first && *first != *format) {
+      groups.refuse(member.key,
+                    "one format holds for all linear layers; groups of several cannot be expressed");
+      return;
+    }
+    first = format;
+  }
+  if (!first) {
+    groups.refuse("weights", "config_groups has no group with weights");
+    return;
+  }
+  statement.result->weights = *first;
+}
+
+void read_weight_only(const Statement& statement, const std::string& method) {
+  const std::int64_t bits = statement.fields->whole("bits", 1, 64);
+  if (bits == 4) {
+    statement.result->weights = NumberFormat::int4;
+    const Node* group = statement.fields->take("group_size");  // -1: one scale per channel
+    note_int4_group(*statement.result,
+                    group == nullptr || group->kind != Node::Kind::integer ? kInt4Group : group->integer);
+  } else if (bits == 8) {
+    statement.result->weights = NumberFormat::int8;
+    note_weight_only(*statement.result);
+  } else {
+    statement.refuse("bits", fmt::format("{} with {} bits", method, bits));
+  }
+}
+
+void read_method(const Statement& statement) {
+  const std::string method = statement.fields->text_or("quant_method", "");
+  const std::string algorithm = statement.fields->text_or("quant_algo", "");
+  if (!algorithm.empty()) {
+    read_modelopt(statement, algorithm);
+  } else if (method == "fp8") {
+    read_fp8(statement);
+  } else if (method == "mxfp4") {
+    statement.result->weights = NumberFormat::mxfp4;
+  } else if (method == "compressed-tensors" || method == "modelopt") {
+    read_groups(statement);
+  } else if (method == "gptq" || method == "awq") {
+    read_weight_only(statement, method);
+  } else {
+    statement.refuse(method.empty() ? "config_groups" : "quant_method", fmt::format("\"{}\"", method));
+  }
+}
+
+bool contains(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
+
+// True for a module that this program never quantises, whatever the format: embedding, head, norms, router,
+// and what is no part of an Architecture (vision, multi-token prediction).
+bool stays_wide(std::string_view module, std::int64_t layers) {
+  while (!module.empty() && (module.back() == '*' || module.back() == '.' || module.back() == '$'))
+    module.remove_suffix(1);
+  for (const std::string_view part : {"lm_head", "embed", "norm", "vision", "visual", "projector", "mtp",
+                                      "eh_proj", "shared_head", "router"}) {
+    if (contains(module, part)) return true;
+  }
+  for (const std::string_view end : {"gate", "shared_expert_gate", "e_score_correction_bias"}) {
+    const std::size_t dot = module.rfind('.');
+    if (module.substr(dot == std::string_view::npos ? 0 : dot + 1) == end) return true;
+  }
+  constexpr std::string_view kLayers = "layers.";
+  const std::size_t at = module.find(kLayers);
+  if (at == std::string_view::npos) return false;
+  const std::string_view rest = module.substr(at + kLayers.size());
+  const auto layer = io::parse_int64(rest.substr(0, rest.find_first_of(".*")));
+  return layer && *layer >= layers;  // the layers behind the last are for multi-token prediction
+}
+
+void note_excluded(HfFields& fields, std::int64_t layers, HfQuantization& result) {
+  std::vector<std::string> left;
+  for (const std::string_view key :
+       {"ignore", "exclude_modules", "modules_to_not_convert", "ignored_layers"}) {
+    for (std::string& module : fields.texts(key)) {
+      if (!stays_wide(module, layers)) left.push_back(std::move(module));
+    }
+  }
+  if (left.empty()) return;
+  constexpr std::size_t kShown = 80;
+  if (left.front().size() > kShown) left.front().resize(kShown);
+  result.deviations.push_back(fmt::format(
+      "{} entr{} of linear layers stay{} unquantised in the checkpoint (the first: {}) and are counted as {}",
+      left.size(), left.size() == 1 ? "y" : "ies", left.size() == 1 ? "s" : "", left.front(),
+      config::enum_name(result.weights)));
+}
+
+// Reads the statement of an object of the configuration.
+HfQuantization read_statement(HfFields& fields, std::int64_t layers) {
+  HfQuantization result;
+  result.where = fields.node().where;
+  result.pointer = fields.pointer();
+  read_method({&fields, &result});
+  note_excluded(fields, layers, result);
+  return result;
+}
+
+}  // namespace
+
+std::filesystem::path hf_quant_file(const std::filesystem::path& config_file) {
+  constexpr std::string_view kConfig = "config.json";
+  std::string name = config_file.filename().string();
+  const bool fits = name == kConfig || name.ends_with("_config.json");
+  if (!fits || name.ends_with("hf_quant_config.json")) return {};
+  name.insert(name.size() - kConfig.size(), "hf_quant_");
+  return config_file.parent_path() / name;
+}
+
+HfQuantization read_hf_quantization(const std::vector<HfFields*>& holders, const std::filesystem::path& file,
+                                    std::int64_t layers, config::Reader& reader) {
+  std::optional<HfQuantization> inside;
+  for (HfFields* holder : holders) {
+    const Node* value = holder->take("quantization_config");
+    if (value == nullptr || !HfFields::active(*value) || inside) continue;
+    // The statement has fields of many tools; only those that decide the format are read, in fields of its
+    // own so that the others are not listed as unknown.
+    HfFields alone(holder->node(), holder->path(), reader);
+    inside = read_statement(alone.object("quantization_config"), layers);
+  }
+  const std::filesystem::path beside = hf_quant_file(file);
+  if (beside.empty()) return inside.value_or(HfQuantization{});
+  const std::optional<Node> tree = reader.read_companion(beside);
+  if (!tree) return inside.value_or(HfQuantization{});
+  HfFields root(*tree, {}, reader);
+  if (!config::detail::read_object(*tree, reader)) return {};
+  HfFields& quantization = root.object("quantization");
+  if (quantization.take("quant_algo") == nullptr) return inside.value_or(HfQuantization{});
+  HfQuantization found = read_statement(quantization, layers);
+  found.file = beside.filename().string();
+  if (inside && inside->weights != found.weights) {
+    quantization.contradiction(
+        "quant_algo", fmt::format("says {}, but quantization_config of the configuration says {}",
+                                  config::enum_name(found.weights), config::enum_name(inside->weights)));
+  }
+  return found;
+}
+
+}  // namespace moesim::llm
