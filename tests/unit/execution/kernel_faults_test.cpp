@@ -220,10 +220,12 @@ TEST_CASE("a paused device holds its work still and goes on where it was") {
     CHECK(rig.times[0].total.ps == 650);
   }
   SECTION("lanes that wait go on one after the other") {
-    KernelRig rig;
-    rig.fault(paused(0), 50, 500);
-    const execution::KernelLane lane{test::segment({kernel(0, 100, 100, 0)})};
-    CHECK(end_of(rig, test::program({0}, {{lane, lane, lane}})) == 750);
+    for (const std::int64_t busy : {100, 10}) {
+      KernelRig rig;
+      rig.fault(paused(0), 50, 500);
+      const execution::KernelLane lane{test::segment({kernel(0, 100, busy, 0)})};
+      CHECK(end_of(rig, test::program({0}, {{lane, lane, lane}})) == 750);
+    }
   }
 }
 
@@ -277,6 +279,18 @@ TEST_CASE("the latency of a collective goes on when its last paused rank does") 
     rig.fault(paused(1), 20, second);
     CHECK(end_of(rig, same_on_all({0, 1, 2}, {collective(100, 1000, 10)})) == 500 + 90 + 1000);
   }
+}
+
+TEST_CASE("a pause holds the latencies of its own device alone") {
+  KernelRig rig;
+  rig.fault(paused(0), 10, 300);
+  rig.fault(paused(1), 20, 500);
+  rig.start(same_on_all({0}, {kernel(100, 50, 50, 0)}));
+  rig.start(same_on_all({1}, {kernel(100, 50, 50, 0)}));
+  rig.start(same_on_all({2}, {kernel(100, 50, 50, 0)}));
+  rig.start(same_on_all({3, 4}, {collective(100, 1000, 10)}));
+  rig.run();
+  CHECK(rig.ends == std::vector<std::int64_t>{300 + 90 + 50, 500 + 80 + 50, 150, 1100});
 }
 
 // A leaf has a quarter of a NIC towards the spine (two nodes, 8 to 1). On its own rail the copy takes 100 us;

@@ -50,7 +50,7 @@ execution::CopySpec copy_of(std::int32_t from, std::int32_t to, std::int64_t byt
   return copy;
 }
 
-// Of one slice that ran longer than alone, how much longer; -1 where nothing is said.
+// How long the last slice of a track takes alone; -1 where that is its length, -2 without a slice.
 std::int64_t alone_of(const Timeline& timeline, std::string_view track) {
   std::int64_t alone = -2;
   for (const Timeline::Slice& slice : timeline.slices()) {
@@ -91,11 +91,16 @@ TEST_CASE("counters are 0 in gaps and at the end") {
   CHECK(moving.at("node0.gpu1 multiprocessor use") == 0);
 }
 
-// Kernels of 300 ns one after the other, of other uses in turn.
+// Kernels of 300 ns one after the other, of other uses in turn, and at last one of 100 ns, which ends
+// inside the microsecond that follows a sample, before one of another device.
 TEST_CASE("a counter is sampled at most once in a microsecond, and sees the last change") {
   Timeline timeline;
   KernelRig rig(test::kernel_cluster(1), &timeline);
   rig.start(same_on_all({0}, {kernel(0, 300'000, 300'000, 10), kernel(0, 300'000, 100'000, 300'000)}, 50));
+  rig.at(30 * kMicrosecond, [&] {
+    rig.start(same_on_all({0}, {kernel(0, 100'000, 50'000, 50'000)}));
+    rig.start(same_on_all({1}, {kernel(0, 300'000, 50'000, 50'000)}));
+  });
   rig.run();
   rig.executor.finish_trace();
   std::map<std::uint32_t, std::int64_t> last;
@@ -104,7 +109,8 @@ TEST_CASE("a counter is sampled at most once in a microsecond, and sees the last
     if (found != last.end()) CHECK(value.at.ps - found->second >= kMicrosecond);
     last[value.counter] = value.at.ps;
   }
-  CHECK(last.size() == 2);
+  CHECK(last.size() == 4);
+  for (const auto& [counter, at] : last) CHECK(at == 31 * kMicrosecond);
   CHECK(timeline.counter_values().size() > 30);
   for (const auto& [name, value] : values_at(timeline, 1'000 * kMicrosecond)) CHECK(value == 0);
 }
@@ -176,4 +182,21 @@ TEST_CASE("the compute slices of a device are the time of its kernels") {
     CHECK(busy[device + " communication"] == 20 * 405);
   }
   CHECK(rig.ends[0] == 20 * (1007 + 93 + 405));
+}
+
+// Each lane waits while the other one computes.
+TEST_CASE("compute slices of lanes follow each other and do not count the wait for the stream") {
+  Timeline timeline;
+  KernelRig rig(test::kernel_cluster(1), &timeline);
+  const execution::KernelLane lane{test::segment({kernel(7, 1000, 1000, 10)}, 5)};
+  rig.start(test::program({0}, {{lane, lane}}));
+  rig.run();
+  std::int64_t end = 0;
+  for (const Timeline::Slice& slice : timeline.slices()) {
+    CHECK(slice.begin.ps == end);
+    CHECK((slice.end - slice.begin).ps == 1007);
+    CHECK(slice.alone.ps == -1);
+    end = slice.end.ps;
+  }
+  CHECK(end == 10 * 1007);
 }

@@ -103,6 +103,21 @@ TEST_CASE("an exchange crosses the spine of a rail fabric, a ring does not") {
                            {"node1.gpu1.host-in", host}});
 }
 
+// No rail has ranks in both nodes. The way to the spine bounds the ring, which leaves 3/4 of its NICs idle.
+TEST_CASE("a ring of ranks on different rails keeps their ways to the spine busy") {
+  auto cluster = cluster_of("hgx-h100-8", 2);
+  cluster.fabric->oversubscription.value = 8.0;
+  const hardware::Topology topology(cluster);
+  for (const auto shape : {CollectiveShape::ring, CollectiveShape::exchange}) {
+    const auto ring = uses(topology, {0, 9}, shape);
+    CHECK(std::abs(ring[0].at("leaf0.up") - 1.0) < kTolerance);
+    CHECK(std::abs(ring[0].at("leaf0.down") - 1.0) < kTolerance);
+    CHECK(std::abs(ring[0].at("node0.nic0.out") - 0.25) < kTolerance);
+    CHECK(std::abs(ring[1].at("leaf1.up") - 1.0) < kTolerance);
+    CHECK(ring[0].size() == 6);
+  }
+}
+
 // Nodes 0 to 3 hang on leaf 0, nodes 4 to 7 on leaf 1; a leaf has 4 x 8 / 2 NICs towards the spine.
 TEST_CASE("on a fat tree a rank uses the spine for the peers on other leaves, in each direction") {
   const hardware::Topology topology(cluster_of("hgx-h100-8", 8, "roce-400-fat-tree"));
