@@ -221,9 +221,11 @@ KernelExecutor::Asked KernelExecutor::ask_route(const hardware::Route& route, do
                                                 std::int64_t bytes, const RouteEnds& ends) {
   const std::int64_t rate = cost::share_of(topology_->bottleneck(route).value, efficiency);
   const Duration second{core::kPicosecondsPerSecond};
+  // What a PCIe box reaches counts the link between its sockets already: that one is used by the bytes alone.
   const auto link_share = [&](LinkIndex link) {
-    const double part = static_cast<double>(rate) / (topology_->link(link).capacity.as_double() * efficiency);
-    return share_of_time(second, second, part);
+    const hardware::Link& one = topology_->link(link);
+    const double reached = one.kind == LinkKind::socket ? 1.0 : efficiency;
+    return share_of_time(second, second, static_cast<double>(rate) / (one.capacity.as_double() * reached));
   };
   ResourceShare out, in;
   for (const LinkIndex link : route) {

@@ -100,8 +100,8 @@ void check_kernels(Results& results) {
       equal("kernels ended = kernels begun", counts.kernels_ended, counts.kernels_begun, "kernels"));
   results.checks.push_back(equal("collectives ended = collectives begun", counts.collectives_ended,
                                  counts.collectives_begun, "collectives"));
-  results.checks.push_back(
-      equal("bytes received over links = bytes sent", counts.bytes_ended, counts.bytes_begun, "bytes"));
+  results.checks.push_back(equal("link bytes of ended collectives = of begun ones", counts.bytes_ended,
+                                 counts.bytes_begun, "bytes"));
 }
 
 }  // namespace

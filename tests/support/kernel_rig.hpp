@@ -82,19 +82,18 @@ inline execution::KernelProgram same_on_all(const std::vector<std::int32_t>& dev
 class KernelRig {
  public:
   explicit KernelRig(std::int64_t nodes = 1) : KernelRig(kernel_cluster(nodes)) {}
-  explicit KernelRig(const hardware::Cluster& cluster)
+  explicit KernelRig(const hardware::Cluster& cluster, execution::Timeline* timeline = nullptr)
       : topology(cluster),
         processes(simulation, Kind::wake_up),
-        executor(topology, simulation, processes, execution::KernelEvents::from(2), nullptr) {
+        executor(topology, simulation, processes, execution::KernelEvents::from(2), timeline) {
     executor.machine().verify_every(1);
     for (const hardware::Link& link : topology.links()) {
       fastest_link = std::max(fastest_link, link.capacity.value);
     }
   }
 
-  void at(std::int64_t when, std::function<void()> action) {
-    simulation.schedule(core::Time{when}, core::Phase::decision, Kind::action,
-                        static_cast<std::uint32_t>(actions_.size()));
+  void at(std::int64_t when, std::function<void()> action, core::Phase phase = core::Phase::decision) {
+    simulation.schedule(core::Time{when}, phase, Kind::action, static_cast<std::uint32_t>(actions_.size()));
     actions_.push_back(std::move(action));
   }
   void fault(execution::ResolvedFault one, std::int64_t from, std::int64_t until = -1) {

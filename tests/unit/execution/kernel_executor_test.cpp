@@ -182,6 +182,50 @@ TEST_CASE("lanes take turns on the compute stream in the order in which they are
   check_parts(time);
 }
 
+// Two paths of one length: the kernel of the one is attention, of the other a norm. Which of them ends first
+// within the instant depends on when its end was set, at 0 or after its latency.
+TEST_CASE("of paths that end together the first rank's is told, and of its lanes the first") {
+  for (const std::int64_t latency : {0, 50}) {
+    KernelOp attention = kernel(latency, 100 - latency, 1, 1),
+             norm = kernel(50 - latency, 50 + latency, 1, 1);
+    norm.part = Part::norms;
+    const KernelOp together = collective(0, 30, 10);
+    KernelRig rig;
+    const auto met =
+        rig.time_of(program({0, 1}, {{{segment({attention, together})}}, {{segment({norm, together})}}}));
+    CHECK(met.total.ps == 130);
+    CHECK(part(met, Part::attention) == 100);
+    const auto swapped =
+        rig.time_of(program({0, 1}, {{{segment({norm, together})}}, {{segment({attention, together})}}}));
+    CHECK(part(swapped, Part::norms) == 100);
+    const auto apart = rig.time_of(program({0, 1}, {{{segment({attention})}}, {{segment({norm})}}}));
+    CHECK(part(apart, Part::attention) == 100);
+    const auto parted = rig.time_of(program({0, 1}, {{{segment({norm})}}, {{segment({attention})}}}));
+    CHECK(part(parted, Part::norms) == 100);
+    const KernelOp alone = collective(50 - latency, 50 + latency, 0);
+    const auto lanes = rig.time_of(program({0}, {{{segment({attention})}, {segment({alone})}}}));
+    CHECK(part(lanes, Part::attention) == 100);
+    const auto turned = rig.time_of(program({0}, {{{segment({alone})}, {segment({attention})}}}));
+    CHECK(part(turned, Part::all_reduce) == 100);
+  }
+}
+
+// Rank 0 is busy until 100 with a collective of its own. At 10 one of both ranks is ready, and has to wait;
+// at 20 rank 1, which is free, has another one of its own. It comes last.
+TEST_CASE("a collective that waits is not passed by a later one on its ranks") {
+  KernelRig rig;
+  KernelOp busy = collective(0, 100, 0), own = collective(0, 1000, 0);
+  busy.communicator = 1;
+  own.communicator = 2;
+  const KernelOp both = collective(0, 50, 0);
+  auto made = program({0, 1}, {{{segment({busy})}, {segment({kernel(10, 0, 0, 0), both})}},
+                               {{segment({kernel(20, 0, 0, 0), own})}, {segment({both})}}});
+  made.communicators.push_back({{0}});
+  made.communicators.push_back({{1}});
+  CHECK(rig.time_of(made).total.ps == 100 + 50 + 1000);
+  check_conserved(rig);
+}
+
 TEST_CASE("steps of one device share it, those of others do not") {
   KernelRig rig;
   rig.start(same_on_all({0}, {kernel(0, 1000, 1000, 0)}));

@@ -220,11 +220,128 @@ TEST_CASE("a paused device holds its work still and goes on where it was") {
     CHECK(rig.times[0].total.ps == 650);
   }
   SECTION("lanes that wait go on one after the other") {
+    for (const std::int64_t busy : {100, 10}) {
+      KernelRig rig;
+      rig.fault(paused(0), 50, 500);
+      const execution::KernelLane lane{test::segment({kernel(0, 100, busy, 0)})};
+      CHECK(end_of(rig, test::program({0}, {{lane, lane, lane}})) == 750);
+    }
+  }
+}
+
+// A latency is part of a kernel: a paused device does not begin one. A mistake would let it run in the pause,
+// and the kernel would end that much too early.
+TEST_CASE("no kernel or collective begins in a pause") {
+  SECTION("the first of a step that starts in the pause") {
+    KernelRig rig;
+    rig.fault(paused(0), 0, 700);
+    rig.at(100, [&] { rig.start(same_on_all({0}, {kernel(20, 50, 50, 0)})); });
+    rig.run();
+    CHECK(rig.ends == std::vector<std::int64_t>{770});
+  }
+  SECTION("the next of a lane") {
     KernelRig rig;
     rig.fault(paused(0), 50, 500);
-    const execution::KernelLane lane{test::segment({kernel(0, 100, 100, 0)})};
-    CHECK(end_of(rig, test::program({0}, {{lane, lane, lane}})) == 750);
+    // The first uses nothing of the device, and so ends in the pause.
+    CHECK(end_of(rig, same_on_all({0}, {kernel(0, 100, 0, 0), kernel(20, 50, 50, 0)})) == 570);
   }
+  SECTION("that of another lane, which waits for the stream") {
+    KernelRig rig;
+    rig.fault(paused(0), 50, 500);
+    CHECK(end_of(rig, test::program({0}, {{{test::segment({kernel(0, 100, 0, 0)})},
+                                           {test::segment({kernel(20, 50, 50, 0)})}}})) == 570);
+  }
+  SECTION("a collective whose last rank comes in the pause of another") {
+    KernelRig rig;
+    rig.fault(paused(1), 50, 500);
+    const KernelOp together = collective(20, 100, 10);
+    CHECK(end_of(rig, test::program({0, 1}, {{{test::segment({kernel(0, 100, 100, 0), together})}},
+                                             {{test::segment({together})}}})) == 620);
+  }
+}
+
+TEST_CASE("a latency that ends at the instant at which a pause begins is over") {
+  for (const bool together : {false, true}) {
+    KernelRig rig;
+    ResolvedFault pause = paused(0);
+    // Before the end of the latency, in its phase.
+    rig.at(
+        100, [&rig, pause] { rig.executor.begin_fault(pause); }, core::Phase::completion);
+    rig.at(900, [&rig, pause] { rig.executor.end_fault(pause); });
+    CHECK(end_of(rig, same_on_all({0, 1}, {together ? collective(100, 0, 0) : kernel(100, 0, 0, 0)})) == 100);
+  }
+}
+
+TEST_CASE("the latency of a collective goes on when its last paused rank does") {
+  for (const auto& [first, second] : {std::pair{300, 500}, {500, 300}}) {
+    KernelRig rig;
+    rig.fault(paused(0), 10, first);
+    rig.fault(paused(1), 20, second);
+    CHECK(end_of(rig, same_on_all({0, 1, 2}, {collective(100, 1000, 10)})) == 500 + 90 + 1000);
+  }
+}
+
+TEST_CASE("a pause holds the latencies of its own device alone") {
+  KernelRig rig;
+  rig.fault(paused(0), 10, 300);
+  rig.fault(paused(1), 20, 500);
+  rig.start(same_on_all({0}, {kernel(100, 50, 50, 0)}));
+  rig.start(same_on_all({1}, {kernel(100, 50, 50, 0)}));
+  rig.start(same_on_all({2}, {kernel(100, 50, 50, 0)}));
+  rig.start(same_on_all({3, 4}, {collective(100, 1000, 10)}));
+  rig.run();
+  CHECK(rig.ends == std::vector<std::int64_t>{300 + 90 + 50, 500 + 80 + 50, 150, 1100});
+}
+
+// A leaf has a quarter of a NIC towards the spine (two nodes, 8 to 1). On its own rail the copy takes 100 us;
+// over the NIC of another rail it crosses the spine and moves at a quarter.
+TEST_CASE("a copy whose NIC is lost goes over the spine, and back when the NIC returns") {
+  constexpr std::int64_t kMicrosecond = 1'000'000;
+  auto cluster = test::kernel_cluster(2);
+  cluster.fabric->oversubscription.value = 8.0;
+  for (const auto& [until, want] : {std::pair{-1, 250}, {150, 175}}) {
+    for (const std::int32_t node : {0, 1}) {
+      KernelRig rig(cluster);
+      execution::CopySpec copy;
+      copy.from = hardware::DeviceIndex{0};
+      copy.to = hardware::DeviceIndex{8};
+      copy.bytes = rig.topology.link(rig.topology.nic_out(0, 0)).capacity.value / 10'000;
+      copy.hbm_rate = 4'000'000'000'000;
+      rig.fault(lost_nic(node, 0), 50 * kMicrosecond, until < 0 ? -1 : until * kMicrosecond);
+      rig.copy(copy);
+      rig.run();
+      CHECK(std::abs(rig.ends[0] - want * kMicrosecond) <= 2);  // rounded up at each change
+      CHECK((rig.executor.background_counts().bytes_ended == core::Int128{copy.bytes}));
+    }
+  }
+}
+
+// Three copies of uneven bytes share a NIC of node 2, each at a third; a NIC of node 0 comes and goes.
+TEST_CASE("a lost NIC leaves the flows between other nodes as they are, to the tick") {
+  std::vector<std::int64_t> ends[2];
+  std::uint64_t slowed[2];
+  for (const std::size_t lost : {0U, 1U}) {
+    KernelRig rig(4);
+    if (lost != 0) {
+      for (std::int64_t i = 0; i < 20; ++i)
+        rig.fault(lost_nic(0, 0), 1'000'003 + 700'001 * i, 1'300'001 + 700'001 * i);
+    }
+    for (const std::int64_t bytes : {333'333, 500'009, 777'777}) {
+      execution::CopySpec copy;
+      copy.from = hardware::DeviceIndex{16};
+      copy.to = hardware::DeviceIndex{24};
+      copy.bytes = bytes;
+      copy.hbm_rate = 4'000'000'000'000;
+      rig.copy(copy);
+    }
+    rig.start(same_on_all({17, 25}, {across(20'000'003)}));
+    rig.run();
+    ends[lost] = rig.ends;
+    slowed[lost] = rig.executor.machine().slowed();
+  }
+  CHECK(ends[0] == ends[1]);
+  CHECK(ends[0].back() == 20'000'003);
+  CHECK(slowed[0] == slowed[1]);
 }
 
 TEST_CASE("a slow memory and a pause on one device") {

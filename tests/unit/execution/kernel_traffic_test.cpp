@@ -235,6 +235,31 @@ TEST_CASE("copies to and from the host cross the host's links, and a paused devi
   CHECK_THROWS_AS(rig.executor.copy(copy_of(1, 2, 0)), core::InvariantError);
 }
 
+TEST_CASE("a device copies to its host and from it side by side, and one after the other each way") {
+  KernelRig rig;
+  const auto link = rig.topology.find_link("node0.gpu0.host-out");
+  const std::int64_t bytes = rig.topology.link(link.value()).capacity.value / 10'000;
+  CopySpec out = copy_of(0, 1, bytes), in = copy_of(1, 0, bytes);
+  out.to.reset();
+  in.from.reset();
+  for (const CopySpec& copy : {out, in, out, in}) rig.copy(copy);
+  rig.run();
+  const auto us = [](std::int64_t count) { return count * kMicrosecond; };
+  CHECK(rig.ends == std::vector<std::int64_t>{us(100), us(100), us(200), us(200)});
+}
+
+// The NICs move them: no copy engine puts them in order.
+TEST_CASE("copies of one device over the network share its NIC") {
+  KernelRig rig(2);
+  const std::int64_t bytes = rig.topology.link(rig.topology.nic_out(0, 0)).capacity.value / 10'000;
+  rig.copy(copy_of(0, 8, bytes));
+  rig.copy(copy_of(0, 9, bytes));
+  rig.copy(copy_of(1, 10, bytes));
+  rig.run();
+  const auto us = [](std::int64_t count) { return count * kMicrosecond; };
+  CHECK(rig.ends == std::vector<std::int64_t>{us(200), us(200), us(100)});
+}
+
 // Two GPUs to a NIC. The exchange of ranks 0 and 8 has the NICs to itself; an all-reduce of the GPUs beside
 // them, over the same NICs, takes half.
 TEST_CASE("traffic of others over the same NICs slows an exchange") {

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -206,4 +207,57 @@ TEST_CASE("a run at kernel fidelity that is cut short is partial") {
   const serving::Results cut = run(kOneStep, {}, options);
   CHECK(cut.end == serving::RunEnd::until);
   CHECK(cut.unfinished == 4);
+}
+
+TEST_CASE("background traffic is sent exactly as often as it says, a period from start to start") {
+  const serving::Results calm = run(kOneStep, {});
+  execution::Timeline timeline;
+  serving::RunOptions options;
+  options.timeline = &timeline;
+  // Between GPUs that the replica does not use. The first three take a few microseconds each, 100 us apart.
+  const serving::Results busy = run(
+      kOneStep,
+      {"deployment.pools.main.tp=4",
+       R"(background=[{"kind":"transfer","from":"node0.gpu5","to":"node0.gpu6","bytes":"1 MB","start":"40 us","every":"100 us","count":3},)"
+       R"({"kind":"transfer","from":"node0.gpu6","to":"node0.gpu7","bytes":"100 MB","every":"20 us","count":4},)"
+       R"({"kind":"transfer","from":"node0.gpu7","to":"host","bytes":"1 kB","start":"7 us"}])"},
+      options);
+  REQUIRE(calm.clock_end > core::Time{2'000'000'000});  // long after the last of them
+  std::map<std::string, std::vector<execution::Timeline::Slice>> copies;
+  for (const execution::Timeline::Slice& slice : timeline.slices()) {
+    const std::string& track = timeline.tracks()[slice.track].name;
+    if (track.rfind("copies", 0) == 0) copies[track].push_back(slice);
+  }
+  const auto& first = copies["copies of background 1"];
+  REQUIRE(first.size() == 3);
+  for (std::size_t i = 0; i < 3; ++i) {
+    CHECK(first[i].begin.ps == (40 + 100 * static_cast<std::int64_t>(i)) * 1'000'000);
+  }
+  // Each takes longer than a period: the next is late, and follows at once.
+  const auto& second = copies["copies of background 2"];
+  REQUIRE(second.size() == 4);
+  CHECK(second[0].begin.ps == 0);
+  for (std::size_t i = 1; i < 4; ++i) CHECK(second[i].begin == second[i - 1].end);
+  REQUIRE(copies["copies of background 3"].size() == 1);
+  CHECK(copies["copies of background 3"][0].begin.ps == 7'000'000);
+  CHECK((busy.kernels->background.bytes_ended == core::Int128{3 * 1'000'000 + 4 * 100'000'000 + 1'000}));
+}
+
+// A sequence of 3000 tokens and no other: its chunk is the only one, and the micro-batches are joined.
+TEST_CASE("micro-batches that are joined keep every token") {
+  const Changes one = {"workload.arrival.clients=1", "workload.lengths.input.tokens=3000",
+                       "workload.lengths.output.tokens=3", "workload.stop.requests=2"};
+  Changes two = one;
+  two.emplace_back("deployment.micro_batches=2");
+  const serving::Results single = run(kOneStep, one), joined = run(kOneStep, two);
+  CHECK(joined.input_tokens == 2 * 3000);
+  CHECK(joined.generated_tokens == 2 * 3);
+  CHECK(total(joined) == total(single));
+  // Two sequences, one of which is a lane of its own: on 16 ranks all but two are joined.
+  Changes wide = {"workload.arrival.clients=17", "workload.stop.requests=17"};
+  const serving::Results apart = run(kExchange, wide);
+  wide.emplace_back("deployment.micro_batches=2");
+  const serving::Results summed = run(kExchange, wide);
+  CHECK(total(summed) == total(apart));
+  CHECK(summed.kernels->steps.bytes_ended == apart.kernels->steps.bytes_ended);
 }
