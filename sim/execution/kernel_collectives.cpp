@@ -15,11 +15,6 @@ using hardware::LinkKind;
 
 namespace {
 
-constexpr std::uint32_t kOwnedByMover = std::uint32_t{1} << 31;
-
-// Longer activities do not end within any run.
-Duration bounded_work(Duration work) { return std::min(work, Duration{core::FlowNetwork::kMaximumWork}); }
-
 double per_second(double bytes, Duration time) { return bytes / time.seconds(); }
 
 }  // namespace
@@ -130,9 +125,9 @@ void KernelExecutor::begin_mover(const Mover& mover) {
   const std::uint32_t index = take_slot(movers_, free_movers_);
   movers_[index] = mover;
   const Asked asked = ask(mover);
-  const Duration alone = bounded_work(asked.alone);
+  const Duration alone = bounded(asked.alone);
   movers_[index].endless = asked.alone > alone;
-  movers_[index].activity = machine_.begin(alone, uses_, weight_of(asked), index | kOwnedByMover);
+  movers_[index].activity = machine_.begin(alone, uses_, weight_of(asked), index | kMoverBit);
 }
 
 // Flows share a link by bytes, whatever bounds each: the weight makes their speeds comparable.
@@ -155,7 +150,7 @@ Duration KernelExecutor::pairs_alone(const Collective& one) {
       if (from == to || pairs->from_to(from, to) == 0) continue;
       uses_.clear();
       const Asked asked = ask_pair(one, from, to, hardware::NicChoice{});
-      quiet_machine_->begin(bounded_work(asked.alone), uses_, weight_of(asked), 0);
+      quiet_machine_->begin(bounded(asked.alone), uses_, weight_of(asked), 0);
     }
   }
   std::vector<std::uint32_t> ended;

@@ -17,13 +17,6 @@ namespace {
 
 enum class KernelEvent : std::uint8_t {};
 
-// The owner of an activity: a chain, or a mover with this bit.
-constexpr std::uint32_t kMoverBit = std::uint32_t{1} << 31;
-
-// Longer activities do not end within any run: they use what they use, and their end is not told.
-constexpr Duration kLongestWork{core::FlowNetwork::kMaximumWork};
-Duration bounded(Duration work) { return std::min(work, kLongestWork); }
-
 // How often a rank calls each communicator, by communicator and lane.
 std::vector<std::int64_t> calls_of(const KernelProgram& program, const RankProgram& rank,
                                    std::uint32_t lanes) {

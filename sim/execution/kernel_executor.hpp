@@ -9,6 +9,7 @@
 // overlap and contention are results, and nothing else.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <deque>
@@ -36,7 +37,6 @@ struct KernelEvents {
   std::uint8_t run_begin = 0;        // the host has launched a step
   // Kinds first, first + 1, ...
   [[nodiscard]] static KernelEvents from(std::uint8_t first);
-  static constexpr std::uint8_t kCount = 6;
 };
 
 // Bytes that a device sends to another, or to or from the memory of its host. Inside a domain and to a host
@@ -90,6 +90,12 @@ class KernelExecutor {
   [[nodiscard]] const ResourceMap& resources() const { return resources_; }
 
  private:
+  // The owner of an activity: a chain, or a mover with this bit.
+  static constexpr std::uint32_t kMoverBit = std::uint32_t{1} << 31;
+  // Longer activities do not end within any run: they use what they use, and their end is not told.
+  static constexpr core::Duration kLongestWork{core::FlowNetwork::kMaximumWork};
+  [[nodiscard]] static core::Duration bounded(core::Duration work) { return std::min(work, kLongestWork); }
+
   using ChainId = std::uint32_t;
 
   // The end of a latency. A paused device holds it.

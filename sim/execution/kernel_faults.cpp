@@ -102,8 +102,7 @@ void KernelExecutor::update_nics() {
   for (std::size_t i = 0; i < movers_.size(); ++i) {
     if (movers_[i].kind == Moves::nothing || movers_[i].endless) continue;
     const Asked asked = ask(movers_[i]);
-    const core::Duration alone{std::min(asked.alone.ps, core::FlowNetwork::kMaximumWork)};
-    machine_.move(movers_[i].activity, alone, uses_, weight_of(asked));
+    machine_.move(movers_[i].activity, bounded(asked.alone), uses_, weight_of(asked));
   }
 }
 
