@@ -58,7 +58,8 @@ TEST_CASE("a norm over all heads has a weight per element, divided like the head
   CHECK(work.specials == 2 * t);
   // Over ranks, the sums of squares of q and k: two f32 for each token.
   std::int64_t small = 0;
-  for (const Operator& op : lowered(model, {4, 1, 1}, t).layers[0].operators) {
+  const StepOperators over_ranks = lowered(model, {4, 1, 1}, t);
+  for (const Operator& op : over_ranks.layers[0].operators) {
     const auto* reduce = std::get_if<AllReduce>(&op);
     if (reduce != nullptr && reduce->bytes == 2 * t * 4) ++small;
   }
@@ -81,7 +82,8 @@ TEST_CASE("a partial rotation rotates, reads and writes fewer elements; the cach
 TEST_CASE("a soft cap is a tanh, a division and a product for each score") {
   Architecture model = zoo("llama-3.1-8b");
   const auto attention = [&] {
-    for (const Operator& op : lowered(model, {}, 9).layers[0].operators) {
+    const StepOperators step = lowered(model, {}, 9);
+    for (const Operator& op : step.layers[0].operators) {
       if (std::holds_alternative<Attention>(op)) return work_of(op);
     }
     return Work{};
