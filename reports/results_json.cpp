@@ -127,6 +127,9 @@ Node memory_node(const serving::MemoryBudget& budget, bool tightest) {
   node.set("kv_peak_blocks", Node::of(budget.kv_peak_blocks));
   node.set("kv_block_tokens", Node::of(budget.kv_block_tokens));
   node.set("kv_bytes_per_token", Node::of(budget.kv_bytes_per_token));
+  node.set("kv_block_bytes", Node::of(budget.kv_block_bytes));
+  node.set("kv_state_bytes", Node::of(budget.kv_state_bytes));
+  node.set("kv_longest_tokens", Node::of(budget.kv_longest_tokens));
   return node;
 }
 

@@ -230,14 +230,13 @@ std::string memory(const Results& results, const Style& style) {
   if (budget.graphs.value > 0) row("CUDA graphs", budget.graphs.as_double());
   row("runtime", budget.runtime.as_double());
   row("reserved by the rule", budget.reserved.as_double());
-  if (budget.kv_blocks > 0 && budget.kv_bytes_per_token > 0) {
+  if (budget.kv_blocks > 0) {
     const double peak = static_cast<double>(budget.kv_peak_blocks) / static_cast<double>(budget.kv_blocks);
     out += paragraph(
         "  ",
         fmt::format("room for {} tokens of context per data-parallel rank ({} B per token and device), "
                     "at most {} in use",
-                    grouped(budget.kv_blocks * budget.kv_block_tokens), grouped(budget.kv_bytes_per_token),
-                    percent(peak)),
+                    grouped(budget.kv_longest_tokens), grouped(budget.kv_bytes_per_token), percent(peak)),
         style);
   }
   return out;

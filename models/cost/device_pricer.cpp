@@ -146,7 +146,9 @@ Price DevicePricer::price(const llm::Operator& op) const {
         using Op = std::remove_cvref_t<decltype(one)>;
         // Kernels with a main loop start up and drain; the rest costs the gap between two kernels of a graph.
         constexpr bool kMainLoop = std::is_same_v<Op, llm::Gemm> || std::is_same_v<Op, llm::GroupedGemm> ||
-                                   std::is_same_v<Op, llm::Attention> || std::is_same_v<Op, llm::Router>;
+                                   std::is_same_v<Op, llm::Attention> || std::is_same_v<Op, llm::Router> ||
+                                   std::is_same_v<Op, llm::IndexScores> ||
+                                   std::is_same_v<Op, llm::Recurrence>;
         return price(llm::work_of(one), kMainLoop ? kernel_overhead_ : small_kernel_);
       },
       op);

@@ -1,99 +1,125 @@
 #include "models/llm/architecture.hpp"
 
+#include <algorithm>
 #include <optional>
 
 #include "models/llm/hf_import.hpp"
+#include "models/llm/key_rule.hpp"
 
 namespace moesim::llm {
 
 namespace {
 
-void check_grouped_query(const GroupedQueryAttention& attention, config::Problems& problems) {
-  if (attention.query_heads % attention.kv_heads != 0) {
-    problems.error("/kv_heads", "query_heads (" + std::to_string(attention.query_heads) +
-                                    ") must be a multiple of kv_heads (" +
-                                    std::to_string(attention.kv_heads) +
-                                    "): each KV head serves the same number of query heads");
-  }
-  if (attention.query_key_norm_over_heads && !attention.query_key_norm) {
-    problems.error("/query_key_norm_over_heads", "a norm over all heads needs \"query_key_norm\": true");
-  }
-  if (attention.rotated_dim > attention.head_dim || attention.rotated_dim % 2 != 0) {
-    problems.error("/rotated_dim", "rotated_dim (" + std::to_string(attention.rotated_dim) +
-                                       ") must be even and at most head_dim (" +
-                                       std::to_string(attention.head_dim) + ")");
-  }
+// The largest number of parameters that passes: far above any model, and low enough that bytes and operations
+// of a step stay exact in 64 bits.
+constexpr double kMostParameters = 1e15;
+
+// Far above any model: layers are numbered one by one.
+constexpr double kMostLayers = 100'000;
+
+// The widths below are upper bounds of parameters / hidden size, in doubles so that they cannot overflow.
+double real(std::int64_t n) { return static_cast<double>(n); }
+
+double rough_width(const GroupedQueryAttention& a) {
+  return 6 * real(a.query_heads) * std::max(real(a.head_dim), real(a.value_dim()));
+}
+double rough_width(const LatentAttention& a) {
+  return 5 * real(a.heads) * (real(a.naive_key_dim()) + real(a.v_head_dim)) + real(a.q_lora_rank) +
+         real(a.cached_dim()) + (a.indexer ? 2 * real(a.indexer->heads) * real(a.indexer->head_dim) : 0);
+}
+double rough_width(const CompressedAttention& a) {
+  return 4 * real(a.query_heads) * real(a.head_dim) + real(a.q_lora_rank) +
+         real(a.output_groups) * real(a.output_lora_rank) +
+         (a.indexer ? 4 * real(a.indexer->heads) * real(a.indexer->head_dim) : 0);
+}
+double rough_width(const RecurrentAttention& a) {
+  return 3 * real(a.key_heads) * real(a.key_dim) + 4 * real(a.value_heads) * real(a.value_dim);
+}
+double rough_width(const NoAttention&) { return 0; }
+double rough_width(const DenseFfn& ffn) { return 3 * real(ffn.width); }
+double rough_width(const MoeFfn& moe) {
+  return (real(moe.experts) + real(moe.zero_experts)) * (3 * real(moe.expert_width) + 1) +
+         3 * real(moe.shared_experts) * real(moe.shared_width) + 2 * real(moe.latent_width);
+}
+double rough_width(const NoFfn&) { return 0; }
+
+double rough_width(const LayerGroup& group) {
+  const auto width = [](const auto& shape) { return rough_width(shape); };
+  return std::visit(width, group.attention) + std::visit(width, group.ffn) +
+         (group.cross_attention ? rough_width(*group.cross_attention) : 0);
 }
 
-void check_latent(const LatentAttention& attention, config::Problems& problems) {
-  if (attention.rope_head_dim % 2 != 0) {
-    problems.error("/rope_head_dim", "the rotation works on pairs, so rope_head_dim must be even, not " +
-                                         std::to_string(attention.rope_head_dim));
-  }
-}
-
-void check_moe(const MoeFfn& moe, config::Problems& problems) {
-  if (moe.top_k > moe.experts) {
-    problems.error("/top_k", "top_k (" + std::to_string(moe.top_k) + ") is larger than experts (" +
-                                 std::to_string(moe.experts) + ")");
-  }
-  if ((moe.shared_experts == 0) != (moe.shared_width == 0)) {
-    problems.error("/shared_width", "shared_experts (" + std::to_string(moe.shared_experts) +
-                                        ") and shared_width (" + std::to_string(moe.shared_width) +
-                                        ") must both be given or both be 0");
-  }
-  if (moe.shared_gate && moe.shared_experts == 0) {
-    problems.error("/shared_gate", "there are no shared experts for the gate");
-  }
-}
-
-// Upper bound of the parameters, in doubles so that it cannot overflow.
 double rough_parameters(const Architecture& architecture) {
-  const auto real = [](std::int64_t n) { return static_cast<double>(n); };
-  const double hidden = real(architecture.hidden_size);
-  double sum = 2 * real(architecture.vocab_size) * hidden;
-  for (const LayerGroup& group : architecture.layers) {
-    double width = 0;
-    if (const auto* gqa = std::get_if<GroupedQueryAttention>(&group.attention)) {
-      width += 4 * real(gqa->query_heads) * real(gqa->head_dim);
-    } else {
-      const auto& mla = std::get<LatentAttention>(group.attention);
-      width += 4 * real(mla.heads) * (real(mla.naive_key_dim()) + real(mla.v_head_dim)) +
-               real(mla.q_lora_rank) + real(mla.cached_dim());
-    }
-    if (const auto* dense = std::get_if<DenseFfn>(&group.ffn)) {
-      width += 3 * real(dense->width);
-    } else {
-      const auto& moe = std::get<MoeFfn>(group.ffn);
-      width += real(moe.experts) * (3 * real(moe.expert_width) + 1) +
-               3 * real(moe.shared_experts) * real(moe.shared_width);
-    }
-    sum += real(group.count) * hidden * width;
+  double width = 2 * real(architecture.vocab_size);
+  for (const LayerGroup& group : architecture.layers) width += real(group.count) * rough_width(group);
+  for (const LayerGroup& group : architecture.encoder) width += real(group.count) * rough_width(group);
+  if (const auto& more = architecture.prediction)
+    width += real(more->count) * rough_width(LayerGroup{1, more->attention, more->ffn});
+  return real(architecture.hidden_size) * width;
+}
+
+void check_group(const LayerGroup& group, const std::string& pointer, config::Problems& problems) {
+  if (std::holds_alternative<NoAttention>(group.attention) && std::holds_alternative<NoFfn>(group.ffn)) {
+    problems.error(pointer, "a layer needs an attention or a feed-forward network");
   }
-  return sum;
+  const auto* compressed = std::get_if<CompressedAttention>(&group.attention);
+  if (compressed != nullptr && group.cross_attention) {
+    problems.error(pointer + "/cross_attention", "a layer with compressed attention has no cross attention");
+  }
+}
+
+// The patterns must use every layer of every group.
+void check_order(const Architecture& architecture, config::Problems& problems) {
+  if (architecture.order.empty()) return;
+  std::vector<double> used(architecture.layers.size(), 0);
+  for (std::size_t i = 0; i < architecture.order.size(); ++i) {
+    const LayerPattern& pattern = architecture.order[i];
+    const std::string pointer = "/order/" + std::to_string(i) + "/groups";
+    if (pattern.groups.empty()) problems.error(pointer, "a pattern needs at least one layer");
+    for (const std::int64_t group : pattern.groups) {
+      if (group >= static_cast<std::int64_t>(used.size())) {
+        problems.error(pointer, "there is no layer group " + std::to_string(group) + ": \"layers\" has " +
+                                    std::to_string(used.size()) + ", counted from 0");
+        return;
+      }
+      used[static_cast<std::size_t>(group)] += real(pattern.repeat);
+    }
+  }
+  for (std::size_t i = 0; i < used.size(); ++i) {
+    if (used[i] == real(architecture.layers[i].count)) continue;
+    problems.error("/order", "the patterns use group " + std::to_string(i) + " " +
+                                 std::to_string(static_cast<std::int64_t>(std::min(used[i], 1e18))) +
+                                 " times, but it has " + std::to_string(architecture.layers[i].count) +
+                                 " layers");
+  }
 }
 
 void check_architecture(const Architecture& architecture, config::Problems& problems) {
   if (architecture.norm_bias && !architecture.layer_norm) {
     problems.error("/norm_bias", "only LayerNorm has biases: it needs \"layer_norm\": true");
   }
+  double layers = 0;
+  for (const LayerGroup& group : architecture.layers) layers += real(group.count);
+  for (const LayerGroup& group : architecture.encoder) layers += real(group.count);
+  if (layers > kMostLayers)
+    problems.error("/layers", "the model has more than 100,000 layers: check its sizes");
   if (architecture.layers.empty()) problems.error("/layers", "a model needs at least one layer");
-  // Far above any model, and low enough that bytes and operations of a step stay exact in 64 bits.
-  constexpr double kMostParameters = 1e15;
   if (rough_parameters(architecture) > kMostParameters) {
     problems.error("/hidden_size", "the model has more than 1e15 parameters: check its sizes");
   }
-  // A step sums the attention of its sequences once for all layers, in the form that is cheaper for this
-  // shape.
-  std::optional<LatentAttention> first;
   for (std::size_t i = 0; i < architecture.layers.size(); ++i) {
-    const auto* latent = std::get_if<LatentAttention>(&architecture.layers[i].attention);
-    if (latent == nullptr) continue;
-    if (first && *first != *latent) {
-      problems.error("/layers/" + std::to_string(i) + "/attention",
-                     "all layers with latent attention must have the same dimensions");
-    }
-    first = *latent;
+    check_group(architecture.layers[i], "/layers/" + std::to_string(i), problems);
+  }
+  for (std::size_t i = 0; i < architecture.encoder.size(); ++i) {
+    check_group(architecture.encoder[i], "/encoder/" + std::to_string(i), problems);
+    if (architecture.encoder[i].cross_attention)
+      problems.error("/encoder/" + std::to_string(i) + "/cross_attention",
+                     "an encoder has nothing to attend to");
+  }
+  if (layers <= kMostLayers) check_order(architecture, problems);
+  if (key_rules(architecture).size() > kMostKeyRules) {
+    problems.error("/layers", "the layers see their keys in more than " + std::to_string(kMostKeyRules) +
+                                  " different ways (windows, chunks, choices): that is not supported");
   }
 }
 
@@ -105,74 +131,85 @@ std::int64_t Architecture::layer_count() const {
   return count;
 }
 
-const config::Record<GroupedQueryAttention>& record_of(config::Type<GroupedQueryAttention>) {
-  using A = GroupedQueryAttention;
-  const auto positive = config::between(1, 1e9);
-  static const auto record =
-      config::Record<A>("grouped_query_attention", "Multi-head, grouped-query or multi-query attention")
-          .required("query_heads", &A::query_heads, "Query heads", positive)
-          .required("kv_heads", &A::kv_heads, "Key and value heads", positive)
-          .required("head_dim", &A::head_dim, "Width of one head", positive)
-          .optional("query_key_norm", &A::query_key_norm, "RMSNorm over each head of q and k")
-          .optional("query_key_norm_over_heads", &A::query_key_norm_over_heads,
-                    "This norm is over all heads at once, with a weight for each of their elements")
-          .optional("qkv_bias", &A::qkv_bias, "Biases on the q, k and v projections")
-          .optional("output_bias", &A::output_bias, "Bias on the output projection")
-          .optional("rotated_dim", &A::rotated_dim, "Elements of a head that are rotated; 0 for all",
-                    config::between(0, 1e9))
-          .optional("score_cap", &A::score_cap, "Scores pass through a soft cap, cap * tanh(score / cap)")
-          .check(check_grouped_query);
-  return record;
+std::vector<LayerPattern> Architecture::patterns() const {
+  if (!order.empty()) return order;
+  std::vector<LayerPattern> result;
+  for (std::size_t i = 0; i < layers.size(); ++i)
+    result.push_back({layers[i].count, {static_cast<std::int64_t>(i)}});
+  return result;
 }
 
-const config::Record<LatentAttention>& record_of(config::Type<LatentAttention>) {
-  using A = LatentAttention;
-  const auto positive = config::between(1, 1e9);
-  static const auto record =
-      config::Record<A>("latent_attention", "Multi-head latent attention (MLA)")
-          .required("heads", &A::heads, "Heads", positive)
-          .optional("q_lora_rank", &A::q_lora_rank, "Rank of the query projection; 0 for a full projection",
-                    config::between(0, 1e9))
-          .required("kv_lora_rank", &A::kv_lora_rank, "Width of the cached latent row", positive)
-          .required("rope_head_dim", &A::rope_head_dim, "Width of the rotated part of a key", positive)
-          .required("nope_head_dim", &A::nope_head_dim, "Width of the unrotated part of a key", positive)
-          .required("v_head_dim", &A::v_head_dim, "Width of a value", positive)
-          .check(check_latent);
-  return record;
-}
-
-const config::Record<DenseFfn>& record_of(config::Type<DenseFfn>) {
-  static const auto record =
-      config::Record<DenseFfn>("dense_ffn", "Gated feed-forward layer (SwiGLU)")
-          .required("width", &DenseFfn::width, "Width between the projections", config::between(1, 1e9));
-  return record;
-}
-
-const config::Record<MoeFfn>& record_of(config::Type<MoeFfn>) {
-  const auto positive = config::between(1, 1e9);
-  static const auto record =
-      config::Record<MoeFfn>("moe_ffn", "Mixture of gated experts (SwiGLU)")
-          .required("experts", &MoeFfn::experts, "Routed experts", positive)
-          .required("top_k", &MoeFfn::top_k, "Routed experts per token", positive)
-          .required("expert_width", &MoeFfn::expert_width, "Width of one routed expert", positive)
-          .optional("shared_experts", &MoeFfn::shared_experts, "Experts that every token passes",
-                    config::between(0, 1e9))
-          .optional("shared_width", &MoeFfn::shared_width, "Width of one shared expert",
-                    config::between(0, 1e9))
-          .optional("router_score_bias", &MoeFfn::router_score_bias,
-                    "A correction per expert that chooses experts but does not weigh them")
-          .optional("shared_gate", &MoeFfn::shared_gate,
-                    "A learned gate per token weighs the result of the shared experts")
-          .check(check_moe);
-  return record;
+std::vector<LayerRun> layer_runs(const Architecture& architecture) {
+  std::vector<LayerRun> runs;
+  const auto add = [&](std::int64_t group, std::int64_t count) {
+    const auto index = static_cast<std::size_t>(group);
+    if (!runs.empty() && runs.back().group == index) {
+      runs.back().count += count;
+    } else {
+      runs.push_back({index, count});
+    }
+  };
+  for (const LayerPattern& pattern : architecture.patterns()) {
+    if (pattern.groups.size() == 1) {
+      add(pattern.groups.front(), pattern.repeat);
+      continue;
+    }
+    for (std::int64_t i = 0; i < pattern.repeat; ++i) {
+      for (const std::int64_t group : pattern.groups) add(group, 1);
+    }
+  }
+  return runs;
 }
 
 const config::Record<LayerGroup>& record_of(config::Type<LayerGroup>) {
   static const auto record =
-      config::Record<LayerGroup>("layer_group", "Equal transformer layers in a row")
+      config::Record<LayerGroup>("layer_group", "Equal transformer layers")
           .required("count", &LayerGroup::count, "Number of layers", config::between(1, 1e9))
           .required("attention", &LayerGroup::attention, "Attention of each layer")
-          .required("ffn", &LayerGroup::ffn, "Feed-forward part of each layer");
+          .required("ffn", &LayerGroup::ffn, "Feed-forward part of each layer")
+          .optional("cross_attention", &LayerGroup::cross_attention,
+                    "Attention to the result of the encoder, between the two");
+  return record;
+}
+
+const config::Record<LayerPattern>& record_of(config::Type<LayerPattern>) {
+  static const auto record = config::Record<LayerPattern>("layer_pattern", "Layers that repeat")
+                                 .optional("repeat", &LayerPattern::repeat, "Times that the pattern repeats",
+                                           config::between(1, 1e9))
+                                 .required("groups", &LayerPattern::groups,
+                                           "Indices of layer groups, one per layer", config::between(0, 1e9));
+  return record;
+}
+
+const config::Record<PredictionLayers>& record_of(config::Type<PredictionLayers>) {
+  using P = PredictionLayers;
+  static const auto record =
+      config::Record<P>("prediction_layers", "Layers that predict further tokens (multi-token prediction)")
+          .required("count", &P::count, "Number of layers", config::between(1, 1e9))
+          .required("attention", &P::attention, "Attention of each layer")
+          .required("ffn", &P::ffn, "Feed-forward part of each layer");
+  return record;
+}
+
+const config::Record<RopeScaling>& record_of(config::Type<RopeScaling>) {
+  using R = RopeScaling;
+  static const auto record =
+      config::Record<R>("rope_scaling", "How the rotation was stretched past the context of pre-training")
+          .required("method", &R::method, "Method")
+          .required("factor", &R::factor, "How far it was stretched", config::between(1, 1e6))
+          .required("original_context_tokens", &R::original_context_tokens, "Context before that",
+                    config::between(1, 1e12));
+  return record;
+}
+
+const config::Record<QualityNote>& record_of(config::Type<QualityNote>) {
+  using Q = QualityNote;
+  static const auto record =
+      config::Record<Q>("quality_note", "What is known of the quality at long contexts; not simulated")
+          .required("from_tokens", &Q::from_tokens, "Holds for contexts of so many tokens and more",
+                    config::between(0, 1e12))
+          .required("note", &Q::note, "One sentence", config::at_least(1))
+          .required("source", &Q::source, "Where it was read", config::at_least(1));
   return record;
 }
 
@@ -193,7 +230,14 @@ const config::Record<Architecture>& record_of(config::Type<Architecture>) {
                     positive)
           .optional("published_weights", &A::published_weights,
                     "Number format of the linear layers in the published checkpoint")
+          .optional("residual_streams", &A::residual_streams,
+                    "Copies of the residual stream, mixed by hyper-connections", config::between(1, 64))
+          .optional("rope_scaling", &A::rope_scaling, "How far the rotation was stretched")
           .required("layers", &A::layers, "Groups of equal layers, in the order of the network", positive)
+          .optional("order", &A::order, "Order of the layers, where groups take turns")
+          .optional("encoder", &A::encoder, "Layers of an encoder in front")
+          .optional("prediction", &A::prediction, "Layers for multi-token prediction")
+          .optional("quality", &A::quality, "Quality at long contexts; stated, not simulated")
           .required("sources", &A::sources, "Where the numbers come from")
           .foreign({is_hugging_face, import_hugging_face})
           .check(check_architecture);

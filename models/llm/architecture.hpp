@@ -4,85 +4,63 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
 
+#include "models/llm/attention.hpp"
+#include "models/llm/feed_forward.hpp"
 #include "models/llm/formats.hpp"
 #include "sim/config/record.hpp"
 
 namespace moesim::llm {
 
-// Multi-head, grouped-query and multi-query attention: every group of query heads shares one head of the KV
-// cache.
-struct GroupedQueryAttention {
-  std::int64_t query_heads = 0;
-  std::int64_t kv_heads = 0;
-  std::int64_t head_dim = 0;
-  bool query_key_norm = false;  // RMSNorm over each head of q and k before the rotation (Qwen3)
-  // The norm is over all heads at once, with a weight for each of their elements (OLMoE, MiniMax-M2).
-  bool query_key_norm_over_heads = false;
-  bool qkv_bias = false;
-  bool output_bias = false;
-  std::int64_t rotated_dim = 0;  // elements of a head that are rotated (GLM-4.5: half of them); 0: all
-  bool score_cap = false;        // scores pass through cap * tanh(score / cap) (Grok-1)
-
-  // Elements of a head that are rotated, with the default applied.
-  [[nodiscard]] std::int64_t rotation() const { return rotated_dim > 0 ? rotated_dim : head_dim; }
-  bool operator==(const GroupedQueryAttention&) const = default;
-};
-
-// Multi-head latent attention (DeepSeek-V2/V3, arXiv 2405.04434): the cache holds one latent row and one
-// rotated key per token, shared by all heads.
-struct LatentAttention {
-  std::int64_t heads = 0;
-  std::int64_t q_lora_rank = 0;    // 0: queries are projected directly
-  std::int64_t kv_lora_rank = 0;   // width of the cached latent row
-  std::int64_t rope_head_dim = 0;  // width of the rotated part of a key, cached once for all heads
-  std::int64_t nope_head_dim = 0;
-  std::int64_t v_head_dim = 0;
-
-  // Width of one query or key when keys and values are expanded per head ("naive" form).
-  [[nodiscard]] std::int64_t naive_key_dim() const { return nope_head_dim + rope_head_dim; }
-  // Width of one cached row, and of a query in the absorbed form, where the latent row itself is key and
-  // value.
-  [[nodiscard]] std::int64_t cached_dim() const { return kv_lora_rank + rope_head_dim; }
-  bool operator==(const LatentAttention&) const = default;
-};
-
-using AttentionShape = std::variant<GroupedQueryAttention, LatentAttention>;
-
-// A gated feed-forward layer (SwiGLU): down(silu(gate(x)) * up(x)), three matrices.
-struct DenseFfn {
-  std::int64_t width = 0;
-  bool operator==(const DenseFfn&) const = default;
-};
-
-// A mixture of gated experts; each token goes to `top_k` of `experts`, and to every shared expert.
-struct MoeFfn {
-  std::int64_t experts = 0;
-  std::int64_t top_k = 0;
-  std::int64_t expert_width = 0;
-  std::int64_t shared_experts = 0;
-  std::int64_t shared_width = 0;   // of each shared expert
-  bool router_score_bias = false;  // a correction per expert that chooses but does not weigh (DeepSeek-V3)
-  // The shared experts' result is multiplied by sigmoid(x . v), v of hidden_size weights (Qwen2-MoE).
-  bool shared_gate = false;
-
-  // Width of all shared experts side by side, as engines fuse them; 0 without shared experts.
-  [[nodiscard]] std::int64_t total_shared_width() const { return shared_experts * shared_width; }
-  bool operator==(const MoeFfn&) const = default;
-};
-
-using FfnShape = std::variant<DenseFfn, MoeFfn>;
-
-// `count` equal transformer layers in a row. Every layer has a norm before attention and one before the FFN.
+// `count` equal transformer layers. Every layer has a norm before attention and one before the FFN.
 struct LayerGroup {
   std::int64_t count = 0;
   AttentionShape attention;
   FfnShape ffn;
+  // Attention to the result of an encoder, between the two (Switch); with a norm of its own.
+  std::optional<GroupedQueryAttention> cross_attention = std::nullopt;
   bool operator==(const LayerGroup&) const = default;
+};
+
+// A pattern of layers that repeats: indices of layer groups, one per layer.
+struct LayerPattern {
+  std::int64_t repeat = 1;
+  std::vector<std::int64_t> groups;
+  bool operator==(const LayerPattern&) const = default;
+};
+
+// Layers that predict further tokens (DeepSeek-V3, arXiv 2412.19437, part 2.2): each joins the normed state
+// of the last one with the normed embedding of the next token by a projection, and shares embedding and head
+// with the model. They are part of a checkpoint, and used for speculative decoding only.
+struct PredictionLayers {
+  std::int64_t count = 0;
+  AttentionShape attention;
+  FfnShape ffn;
+  bool operator==(const PredictionLayers&) const = default;
+};
+
+enum class RopeScalingKind : std::uint8_t { linear, dynamic, yarn, llama3, longrope };
+
+// How the rotation was stretched past the context of pre-training. It costs nothing at run time; it says how
+// far the context was stretched.
+struct RopeScaling {
+  RopeScalingKind method = RopeScalingKind::yarn;
+  double factor = 1;
+  std::int64_t original_context_tokens = 0;
+  bool operator==(const RopeScaling&) const = default;
+};
+
+// What is known of a model's quality at long contexts. Stated, not simulated.
+struct QualityNote {
+  std::int64_t from_tokens = 0;  // holds for contexts of so many tokens and more
+  std::string note;
+  std::string source;
+  bool operator==(const QualityNote&) const = default;
 };
 
 struct Architecture {
@@ -94,38 +72,55 @@ struct Architecture {
   bool layer_norm = false;       // LayerNorm in place of RMSNorm before attention, FFN and head
   bool norm_bias = false;        // of these LayerNorms
   bool post_norms = false;       // norms also behind attention and FFN, before the residual add (Grok-1)
+  std::int64_t residual_streams =
+      1;  // copies of the residual stream, mixed by hyper-connections (DeepSeek-V4)
   std::int64_t max_context_tokens = 0;
+  std::optional<RopeScaling> rope_scaling;
   NumberFormat published_weights = NumberFormat::bf16;  // of the linear layers, in the published checkpoint
-  std::vector<LayerGroup> layers;                       // in the order of the network
-  std::map<std::string, std::string> sources;           // where the numbers come from
+  std::vector<LayerGroup> layers;              // in the order of the network, unless `order` says otherwise
+  std::vector<LayerPattern> order;             // empty: each group's layers in a row
+  std::vector<LayerGroup> encoder;             // layers of an encoder in front (Switch)
+  std::optional<PredictionLayers> prediction;  // multi-token prediction
+  std::vector<QualityNote> quality;
+  std::map<std::string, std::string> sources;  // where the numbers come from
 
-  // Number of transformer layers.
+  // Number of transformer layers, without those of an encoder or for prediction.
   [[nodiscard]] std::int64_t layer_count() const;
+  // The patterns of the network, with the default applied. Groups are in range and their counts agree with
+  // `layers` (checked when the model is loaded).
+  [[nodiscard]] std::vector<LayerPattern> patterns() const;
   // Weights of one norm over the residual stream.
   [[nodiscard]] std::int64_t norm_weights() const { return hidden_size * (norm_bias ? 2 : 1); }
-  // Norms over the residual stream in each layer.
-  [[nodiscard]] std::int64_t norms_per_layer() const { return post_norms ? 4 : 2; }
 };
 
-[[nodiscard]] const config::Record<GroupedQueryAttention>& record_of(config::Type<GroupedQueryAttention>);
-[[nodiscard]] const config::Record<LatentAttention>& record_of(config::Type<LatentAttention>);
-[[nodiscard]] const config::Record<DenseFfn>& record_of(config::Type<DenseFfn>);
-[[nodiscard]] const config::Record<MoeFfn>& record_of(config::Type<MoeFfn>);
+// Equal layers in a row, as the network has them.
+struct LayerRun {
+  std::size_t group = 0;
+  std::int64_t count = 0;
+};
+
+// The layers of an architecture in order, equal neighbours together.
+[[nodiscard]] std::vector<LayerRun> layer_runs(const Architecture& architecture);
+
 [[nodiscard]] const config::Record<LayerGroup>& record_of(config::Type<LayerGroup>);
+[[nodiscard]] const config::Record<LayerPattern>& record_of(config::Type<LayerPattern>);
+[[nodiscard]] const config::Record<PredictionLayers>& record_of(config::Type<PredictionLayers>);
+[[nodiscard]] const config::Record<RopeScaling>& record_of(config::Type<RopeScaling>);
+[[nodiscard]] const config::Record<QualityNote>& record_of(config::Type<QualityNote>);
 [[nodiscard]] const config::Record<Architecture>& record_of(config::Type<Architecture>);
 
 }  // namespace moesim::llm
 
 template <>
-struct moesim::config::VariantTag<moesim::llm::AttentionShape> {
-  static constexpr std::string_view key = "kind";
-  static constexpr std::string_view names[] = {"grouped_query", "latent"};
-};
-
-template <>
-struct moesim::config::VariantTag<moesim::llm::FfnShape> {
-  static constexpr std::string_view key = "kind";
-  static constexpr std::string_view names[] = {"dense", "moe"};
+struct moesim::config::EnumNames<moesim::llm::RopeScalingKind> {
+  using K = moesim::llm::RopeScalingKind;
+  static constexpr EnumName<K> table[] = {
+      {K::linear, "linear", "all frequencies divided by the factor"},
+      {K::dynamic, "dynamic", "the base grows with the context (NTK-aware)"},
+      {K::yarn, "yarn", "by parts of the spectrum (arXiv 2309.00071)"},
+      {K::llama3, "llama3", "by parts of the spectrum, as Llama 3.1 does"},
+      {K::longrope, "longrope", "a factor per frequency (arXiv 2402.13753)"},
+  };
 };
 
 template <>

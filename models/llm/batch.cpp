@@ -1,5 +1,7 @@
 #include "models/llm/batch.hpp"
 
+#include <algorithm>
+
 #include "sim/core/check.hpp"
 #include "sim/core/integers.hpp"
 
@@ -31,51 +33,58 @@ AttentionLoad& AttentionLoad::operator+=(const AttentionLoad& other) {
   return *this;
 }
 
-RankBatch& RankBatch::operator+=(const RankBatch& other) {
-  tokens += other.tokens;
-  logit_sequences += other.logit_sequences;
+AttentionLoads& AttentionLoads::operator+=(const AttentionLoads& other) {
   prefill += other.prefill;
   decode += other.decode;
   return *this;
 }
 
-BatchRule batch_rule(const Architecture& architecture, std::int64_t block_tokens) {
-  BatchRule rule{block_tokens, 0, 0};
-  for (const LayerGroup& group : architecture.layers) {
-    const auto* latent = std::get_if<LatentAttention>(&group.attention);
-    if (latent == nullptr) continue;
-    // All latent layers of an architecture have the same dimensions (checked when it is loaded).
-    const std::int64_t absorbed = latent->cached_dim() + latent->kv_lora_rank;
-    const std::int64_t naive = latent->naive_key_dim() + latent->v_head_dim;
-    rule.naive_saves_per_pair = absorbed - naive;
-    rule.expand_per_context_token = latent->kv_lora_rank * (latent->nope_head_dim + latent->v_head_dim);
-    return rule;
-  }
-  return rule;
+RankBatch& RankBatch::operator+=(const RankBatch& other) {
+  tokens += other.tokens;
+  logit_sequences += other.logit_sequences;
+  sequences += other.sequences;
+  decode_sequences += other.decode_sequences;
+  for (std::size_t i = 0; i < loads.size(); ++i) loads[i] += other.loads[i];
+  return *this;
 }
 
-std::int64_t unmasked_pairs(std::int64_t queries, std::int64_t keys) {
-  core::check(queries >= 0 && queries <= keys, "more queries than keys under a causal mask");
-  return queries * keys - queries * (queries - 1) / 2;
+BatchRule batch_rule(const Architecture& architecture, std::int64_t block_tokens) {
+  return {block_tokens, key_rules(architecture)};
 }
+
+namespace {
+
+// One new token behind `context` cached ones: the last query of the block that it enters.
+AttentionLoad decode_load(const KeyRule& rule, std::int64_t context, std::int64_t block) {
+  std::int64_t keys = keys_of_query(rule, round_up(context + 1, block) - 1);
+  if (rule.chunk > 0) keys = std::min(rule.chunk, round_up(context % rule.chunk + 1, block));
+  return {1, 1, keys, keys};
+}
+
+void add_load(AttentionLoads& loads, const KeyRule& rule, const SequenceChunk& chunk, std::int64_t block) {
+  if (chunk.new_tokens == 1) {
+    loads.decode += decode_load(rule, chunk.context_tokens, block);
+    return;
+  }
+  const std::int64_t context = round_up(chunk.context_tokens, block);
+  const AttentionLoad load{1, chunk.new_tokens, visible_pairs(rule, context, chunk.new_tokens),
+                           visible_keys(rule, context, chunk.new_tokens)};
+  const bool absorbed = load.pairs * rule.naive_saves_per_pair < context * rule.expand_per_key;
+  (absorbed ? loads.decode : loads.prefill) += load;
+}
+
+}  // namespace
 
 void add_chunk(RankBatch& batch, const SequenceChunk& chunk, const BatchRule& rule) {
   core::check(chunk.new_tokens >= 1 && chunk.context_tokens >= 0 && rule.block_tokens >= 1,
               "a chunk needs new tokens, a context and a block size");
-  AttentionLoad load{1, chunk.new_tokens, 0, 0};
-  bool decode = chunk.new_tokens == 1;
-  if (decode) {
-    load.kv_tokens = round_up(chunk.context_tokens + 1, rule.block_tokens);
-    load.pairs = load.kv_tokens;
-  } else {
-    const std::int64_t context = round_up(chunk.context_tokens, rule.block_tokens);
-    load.kv_tokens = context + chunk.new_tokens;
-    load.pairs = unmasked_pairs(chunk.new_tokens, load.kv_tokens);
-    decode = load.pairs * rule.naive_saves_per_pair < context * rule.expand_per_context_token;
-  }
+  core::check(rule.rules.size() <= batch.loads.size(), "more rules of visible keys than a batch can hold");
+  for (std::size_t i = 0; i < rule.rules.size(); ++i)
+    add_load(batch.loads[i], rule.rules[i], chunk, rule.block_tokens);
   batch.tokens += chunk.new_tokens;
   batch.logit_sequences += chunk.needs_logits ? 1 : 0;
-  (decode ? batch.decode : batch.prefill) += load;
+  ++batch.sequences;
+  batch.decode_sequences += chunk.new_tokens == 1 ? 1 : 0;
 }
 
 }  // namespace moesim::llm
@@ -83,6 +92,11 @@ void add_chunk(RankBatch& batch, const SequenceChunk& chunk, const BatchRule& ru
 std::size_t std::hash<moesim::llm::RankBatch>::operator()(
     const moesim::llm::RankBatch& batch) const noexcept {
   using moesim::llm::mix;
-  return static_cast<std::size_t>(
-      mix(mix(mix(mix(0, batch.tokens), batch.logit_sequences), batch.prefill), batch.decode));
+  std::uint64_t state = mix(mix(mix(0, batch.tokens), batch.logit_sequences), batch.decode_sequences);
+  for (const moesim::llm::AttentionLoads& loads : batch.loads) {
+    // Rules that the model does not have stay empty: leave them out, and say which ones are there.
+    if (loads.prefill.sequences + loads.decode.sequences == 0) continue;
+    state = mix(mix(mix(state, &loads - batch.loads.data()), loads.prefill), loads.decode);
+  }
+  return static_cast<std::size_t>(state);
 }

@@ -1,11 +1,14 @@
 // What one rank computes in a step, summed up: exactly what its time depends on, and nothing else.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include "models/llm/architecture.hpp"
+#include "models/llm/key_rule.hpp"
 
 namespace moesim::llm {
 
@@ -27,15 +30,25 @@ struct AttentionLoad {
   bool operator==(const AttentionLoad&) const = default;
 };
 
+// The attention of a batch under one rule of visible keys, by the kernel that serves it.
+struct AttentionLoads {
+  AttentionLoad prefill;
+  // Sequences of the decode kernel: one new token, or (latent attention) few enough to be cheaper in absorbed
+  // form.
+  AttentionLoad decode;
+
+  AttentionLoads& operator+=(const AttentionLoads& other);
+  bool operator==(const AttentionLoads&) const = default;
+};
+
 // The work of one data-parallel rank in one step, and a memo key. Additive, so the order of chunks does not
 // matter.
 struct RankBatch {
   std::int64_t tokens = 0;
   std::int64_t logit_sequences = 0;
-  AttentionLoad prefill;
-  // Sequences of the decode kernel: one new token, or (latent attention) few enough to be cheaper in absorbed
-  // form.
-  AttentionLoad decode;
+  std::int64_t sequences = 0;
+  std::int64_t decode_sequences = 0;                // of one new token
+  std::array<AttentionLoads, kMostKeyRules> loads;  // by BatchRule::rules
 
   RankBatch& operator+=(const RankBatch& other);
   bool operator==(const RankBatch&) const = default;
@@ -43,22 +56,13 @@ struct RankBatch {
 
 // How chunks of one model are counted.
 struct BatchRule {
-  std::int64_t block_tokens =
-      64;  // context is rounded up to whole blocks of so many tokens; 1 counts exactly
-  // Latent attention, per head: multiply-accumulates that the naive form saves per (query, key) pair, and
-  // those that it spends to expand one token of context. Zero without latent layers.
-  std::int64_t naive_saves_per_pair = 0;
-  std::int64_t expand_per_context_token = 0;
+  // Context is rounded up to whole blocks of so many tokens; 1 counts exactly.
+  std::int64_t block_tokens = 64;
+  std::vector<KeyRule> rules = {KeyRule{}};  // at most kMostKeyRules
 };
 
-// The rule of a model. For latent attention with latent rank r, rope width p, nope width n and value width v
-// the absorbed form spends 2r + p per pair and the naive form n + p + v; expanding costs r (n + v) per
-// context token (per new token both forms pay the same, the absorbed one for its queries and results).
+// The rule of a model: key_rules() of its layers.
 [[nodiscard]] BatchRule batch_rule(const Architecture& architecture, std::int64_t block_tokens);
-
-// Unmasked pairs of `queries` new tokens that end at key `keys` under a causal mask: queries x keys -
-// queries (queries - 1) / 2. Needs queries <= keys.
-[[nodiscard]] std::int64_t unmasked_pairs(std::int64_t queries, std::int64_t keys);
 
 // Adds one chunk.
 //  - One new token runs in the decode kernel, with context + 1 keys rounded up to whole blocks: kernels read
@@ -67,7 +71,7 @@ struct BatchRule {
 //    entered.
 //  - More new tokens run in the prefill kernel: the context is rounded up to whole blocks, the new tokens'
 //  own
-//    triangle is exact. With latent attention the chunk moves to the decode kernel where that needs fewer
+//    pairs are exact. With latent attention the chunk moves to the decode kernel where that needs fewer
 //    multiply-accumulates.
 // Throws core::InvariantError unless new_tokens >= 1, context_tokens >= 0, block_tokens >= 1.
 void add_chunk(RankBatch& batch, const SequenceChunk& chunk, const BatchRule& rule);

@@ -44,6 +44,18 @@ void check_attention(const LatentAttention& attention, const Layout& layout, Equ
   equations.divides("heads", attention.heads, "tp", layout.tp);
 }
 
+void check_attention(const CompressedAttention& attention, const Layout& layout, Equations& equations) {
+  equations.divides("query_heads", attention.query_heads, "tp", layout.tp);
+  equations.divides("output_groups", attention.output_groups, "tp", layout.tp);
+}
+
+void check_attention(const RecurrentAttention& attention, const Layout& layout, Equations& equations) {
+  equations.divides("key_heads", attention.key_heads, "tp", layout.tp);
+  equations.divides("value_heads", attention.value_heads, "tp", layout.tp);
+}
+
+void check_attention(const NoAttention&, const Layout&, Equations&) {}
+
 void check_ffn(const DenseFfn& ffn, const Layout& layout, Equations& equations) {
   equations.divides("dense FFN width", ffn.width, "tp", layout.tp);
 }
@@ -56,6 +68,8 @@ void check_ffn(const MoeFfn& ffn, const Layout& layout, Equations& equations) {
                     shared_expert_shards(layout));
 }
 
+void check_ffn(const NoFfn&, const Layout&, Equations&) {}
+
 }  // namespace
 
 std::int64_t group_size(const Layout& layout, Group group) {
@@ -66,6 +80,10 @@ std::int64_t group_size(const Layout& layout, Group group) {
       return layout.dp;
     case Group::expert:
       return layout.ep;
+    case Group::context:
+      return layout.cp;
+    case Group::decode_context:
+      return layout.dcp;
   }
   core::fail_invariant("unknown group");
 }
@@ -115,6 +133,11 @@ std::vector<std::string> layout_problems(const Architecture& architecture, const
     equations.divides("tp * dp", layout.tp * layout.dp, "ep", layout.ep);
   } else if (layout.ep != 1) {
     equations.add("ep must be 1 for a model without experts, but it is " + std::to_string(layout.ep));
+  }
+  if (!architecture.encoder.empty()) {
+    equations.add(
+        "models with an encoder can be described, but not run: a step of encoder and cross attention is not "
+        "supported");
   }
   for (const LayerGroup& group : architecture.layers) {
     std::visit([&](const auto& attention) { check_attention(attention, layout, equations); },

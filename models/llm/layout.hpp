@@ -16,9 +16,16 @@ struct Layout {
   std::int64_t tp = 1;  // tensor parallel ranks that share one token's attention
   std::int64_t dp = 1;  // attention data parallel ranks: each has its own tokens and KV cache
   std::int64_t ep = 1;  // expert shards; divides tp * dp
-  std::int64_t pp = 1;  // pipeline stages; only 1 is supported
+  std::int64_t pp = 1;  // pipeline stages
+  // Context parallel ranks: each has a part of every prompt and of the KV cache (ring attention).
+  std::int64_t cp = 1;
+  // Decode context parallel ranks: so many of the tp ranks share the KV rows that they would all hold.
+  std::int64_t dcp = 1;
+  // The residual stream and its norms are divided over tp by tokens (arXiv 2205.05198): each all-reduce
+  // becomes a reduce-scatter before and an all-gather behind the norm.
+  bool sequence_parallel = false;
 
-  [[nodiscard]] std::int64_t ranks() const { return tp * dp * pp; }
+  [[nodiscard]] std::int64_t ranks() const { return tp * dp * cp * pp; }
   // Ranks over which each expert is cut.
   [[nodiscard]] std::int64_t moe_tp() const { return tp * dp / ep; }
   bool operator==(const Layout&) const = default;
@@ -26,12 +33,14 @@ struct Layout {
 
 // The groups of ranks that communicate.
 enum class Group : std::uint8_t {
-  tensor,  // the tp ranks of one data-parallel rank
-  data,    // the dp ranks with the same tensor rank
-  expert,  // the ep ranks with the same slice of their experts; all tp x dp ranks where dispatch is used
+  tensor,   // the tp ranks of one data-parallel rank
+  data,     // the dp ranks with the same tensor rank
+  expert,   // the ep ranks with the same slice of their experts; all tp x dp ranks where dispatch is used
+  context,  // the cp ranks with the same tensor rank
+  decode_context,  // dcp neighbours among the tensor ranks
 };
 
-// Ranks in the group: tp, dp or ep.
+// Ranks in the group: tp, dp, ep, cp or dcp.
 [[nodiscard]] std::int64_t group_size(const Layout& layout, Group group);
 
 // How the tokens of an MoE layer reach their experts.

@@ -1,6 +1,7 @@
 #include "models/llm/memory.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "models/llm/weights.hpp"
 #include "sim/core/integers.hpp"
@@ -11,25 +12,50 @@ namespace {
 
 constexpr std::int64_t kBiasBytes = 2;       // biases and norms are bf16
 constexpr std::int64_t kScoreBiasBytes = 4;  // e_score_correction_bias is f32
+constexpr std::int64_t kFactorBytes = 4;     // hyper-connections are f32
 
 void add_ffn(const DenseFfn& ffn, std::int64_t layers, const Architecture& architecture, const Layout& layout,
              NumberFormat weights, ByCategory& bytes) {
-  const auto list =
-      gated_matrices(GemmRole::gate_up, GemmRole::down, architecture.hidden_size, ffn.width / layout.tp);
+  const auto list = ffn_matrices(GemmRole::gate_up, GemmRole::down, ffn.gated, architecture.hidden_size,
+                                 ffn.width / layout.tp);
   bytes.dense_ffn += layers * list.bytes(weights);
 }
 
 void add_ffn(const MoeFfn& ffn, std::int64_t layers, const Architecture& architecture, const Layout& layout,
              NumberFormat weights, ByCategory& bytes) {
   const std::int64_t hidden = architecture.hidden_size;
-  const auto expert = gated_matrices(GemmRole::expert_gate_up, GemmRole::expert_down, hidden,
-                                     ffn.expert_width / layout.moe_tp());
-  const auto shared = gated_matrices(GemmRole::shared_gate_up, GemmRole::shared_down, hidden,
-                                     ffn.total_shared_width() / shared_expert_shards(layout));
-  bytes.routed_experts += layers * (ffn.experts / layout.ep) * expert.bytes(weights);
+  const auto expert = ffn_matrices(GemmRole::expert_gate_up, GemmRole::expert_down, ffn.gated,
+                                   ffn.row_width(hidden), ffn.expert_width / layout.moe_tp());
+  const auto shared = ffn_matrices(GemmRole::shared_gate_up, GemmRole::shared_down, ffn.gated, hidden,
+                                   ffn.total_shared_width() / shared_expert_shards(layout));
+  const std::int64_t experts = ffn.experts / layout.ep;
+  bytes.routed_experts +=
+      layers * experts *
+      (expert.bytes(weights) + expert_biases(ffn, hidden, layout.moe_tp()) / ffn.experts * kBiasBytes);
   bytes.shared_experts += layers * (shared.bytes(weights) + (ffn.shared_gate ? hidden * kStreamBytes : 0));
-  bytes.router +=
-      layers * ffn.experts * (hidden * kStreamBytes + (ffn.router_score_bias ? kScoreBiasBytes : 0));
+  bytes.router += layers * ffn.choices() *
+                  ((ffn.has_router() ? hidden * kStreamBytes : 0) + (ffn.router_bias ? kBiasBytes : 0) +
+                   (ffn.router_score_bias ? kScoreBiasBytes : 0));
+  bytes.router += layers * latent_expert_matrices(ffn, hidden).bytes(weights);
+  bytes.norms += layers * (ffn.latent_norm ? ffn.latent_width * kBiasBytes : 0);
+}
+
+void add_ffn(const NoFfn&, std::int64_t, const Architecture&, const Layout&, NumberFormat, ByCategory&) {}
+
+void add_group(const LayerGroup& group, const Architecture& architecture, const Layout& layout,
+               NumberFormat weights, ByCategory& bytes) {
+  const std::int64_t hidden = architecture.hidden_size;
+  const auto add_attention = [&](const AttentionShape& attention) {
+    bytes.attention += group.count * (attention_matrices(attention, hidden, layout.tp).bytes(weights) +
+                                      attention_vectors(attention, hidden, layout.tp) * kBiasBytes);
+    bytes.norms += group.count * attention_norms(attention, layout.tp) * kBiasBytes;
+  };
+  add_attention(group.attention);
+  if (group.cross_attention) add_attention(*group.cross_attention);
+  bytes.norms += group.count * stream_norms(group, architecture) * architecture.norm_weights() * kBiasBytes;
+  bytes.hyper_connections += group.count * hyper_connection_weights(group, architecture) * kFactorBytes;
+  std::visit([&](const auto& ffn) { add_ffn(ffn, group.count, architecture, layout, weights, bytes); },
+             group.ffn);
 }
 
 ByCategory bytes_of(const Architecture& architecture, const Layout& layout, NumberFormat weights,
@@ -39,58 +65,86 @@ ByCategory bytes_of(const Architecture& architecture, const Layout& layout, Numb
   bytes.embedding = vocab * hidden * kStreamBytes;
   bytes.head = (architecture.tied_embeddings ? 0 : vocab * hidden * kStreamBytes) +
                (architecture.head_bias ? vocab * kBiasBytes : 0);
-  bytes.norms = architecture.norm_weights() * kBiasBytes;
-  for (const LayerGroup& group : architecture.layers) {
-    std::visit(
-        [&](const auto& attention) {
-          bytes.attention += group.count * (attention_matrices(attention, hidden, layout.tp).bytes(weights) +
-                                            attention_biases(attention, hidden, layout.tp) * kBiasBytes);
-          bytes.norms += group.count *
-                         (architecture.norms_per_layer() * architecture.norm_weights() +
-                          attention_norms(attention, layout.tp)) *
-                         kBiasBytes;
-        },
-        group.attention);
-    std::visit([&](const auto& ffn) { add_ffn(ffn, group.count, architecture, layout, weights, bytes); },
-               group.ffn);
-  }
+  bytes.norms = architecture.norm_weights() * kBiasBytes * (architecture.encoder.empty() ? 1 : 2);
+  const std::int64_t streams = architecture.residual_streams;
+  if (streams > 1) bytes.hyper_connections = (streams * (streams * hidden + 1) + 1) * kFactorBytes;
+  for (const LayerGroup& group : architecture.layers) add_group(group, architecture, layout, weights, bytes);
+  for (const LayerGroup& group : architecture.encoder) add_group(group, architecture, layout, weights, bytes);
   return bytes;
 }
 
-std::int64_t layer_kv_bytes(const GroupedQueryAttention& attention, std::int64_t tp, NumberFormat kv) {
-  return 2 * kv_heads_per_rank(attention, tp) * row_bytes(attention.head_dim, kv);
+// Bytes of a cached row of `width` elements whose last `rope` stay bf16 where the rest has 8 bits: the
+// layouts of sparse kernels. With scales: an f32 per 128 elements (FlashMLA: 656 bytes for 512 + 64), or
+// UE8M0 per 64, padded to 8 bytes (vLLM for DeepSeek-V4: 584 bytes for 448 + 64).
+std::int64_t mixed_row_bytes(std::int64_t width, std::int64_t rope, std::int64_t scale_bytes) {
+  return width - rope + rope * kStreamBytes + scale_bytes;
 }
 
-std::int64_t layer_kv_bytes(const LatentAttention& attention, std::int64_t, NumberFormat kv) {
-  return row_bytes(attention.cached_dim(), kv);
+bool is_fp8(NumberFormat format) { return format == NumberFormat::fp8 || format == NumberFormat::fp8_block; }
+
+void add_rows(const GroupedQueryAttention& attention, std::int64_t layers, std::int64_t tp, NumberFormat kv,
+              std::vector<KvRows>& rows) {
+  const std::int64_t bytes = kv_heads_per_rank(attention, tp) *
+                             (row_bytes(attention.head_dim, kv) + row_bytes(attention.value_dim(), kv));
+  rows.push_back({layers, bytes, 1, std::max(attention.window_tokens, attention.chunk_tokens)});
 }
 
-std::int64_t kv_bytes(const Architecture& architecture, std::int64_t tp, NumberFormat kv) {
-  std::int64_t bytes = 0;
-  for (const LayerGroup& group : architecture.layers) {
-    bytes +=
-        group.count *
-        std::visit([&](const auto& attention) { return layer_kv_bytes(attention, tp, kv); }, group.attention);
-  }
-  return bytes;
+void add_rows(const LatentAttention& attention, std::int64_t layers, std::int64_t, NumberFormat kv,
+              std::vector<KvRows>& rows) {
+  const std::int64_t index = attention.indexer ? index_key_bytes(*attention.indexer, kv) : 0;
+  rows.push_back({layers, latent_row_bytes(attention, kv) + index, 1, 0});
 }
+
+void add_rows(const CompressedAttention& attention, std::int64_t layers, std::int64_t, NumberFormat kv,
+              std::vector<KvRows>& rows) {
+  const std::int64_t bytes = pooled_row_bytes(attention, kv);
+  rows.push_back({layers, bytes, 1, attention.window_tokens});
+  if (attention.ratio == 0) return;
+  const std::int64_t index = attention.indexer ? index_key_bytes(*attention.indexer, kv) : 0;
+  rows.push_back({layers, bytes + index, attention.ratio, 0});
+}
+
+void add_rows(const RecurrentAttention&, std::int64_t, std::int64_t, NumberFormat, std::vector<KvRows>&) {}
+void add_rows(const NoAttention&, std::int64_t, std::int64_t, NumberFormat, std::vector<KvRows>&) {}
 
 // Live bf16 elements per token in one layer's attention on one rank, without the residual stream.
 std::int64_t attention_live(const GroupedQueryAttention& attention, std::int64_t hidden, std::int64_t tp) {
-  const std::int64_t queries = attention.query_heads / tp * attention.head_dim;
-  return hidden + 2 * queries + 2 * kv_heads_per_rank(attention, tp) * attention.head_dim;
+  const std::int64_t heads = attention.query_heads / tp;
+  const std::int64_t queries = heads * attention.head_dim;
+  const std::int64_t values = heads * attention.value_dim() * (attention.output_gate ? 2 : 1);
+  return hidden + queries + values +
+         kv_heads_per_rank(attention, tp) * (attention.head_dim + attention.value_dim());
 }
 
 std::int64_t attention_live(const LatentAttention& attention, std::int64_t hidden, std::int64_t tp) {
-  const std::int64_t per_head = 2 * attention.naive_key_dim() + 2 * attention.v_head_dim;  // q, k, v, output
-  return hidden + attention.q_lora_rank + attention.cached_dim() + attention.heads / tp * per_head;
+  // q, k, v, output, and its gate
+  const std::int64_t per_head =
+      2 * attention.naive_key_dim() + (attention.output_gate ? 3 : 2) * attention.v_head_dim;
+  const std::int64_t index = attention.indexer ? attention.indexer->heads * attention.indexer->head_dim : 0;
+  return hidden + attention.q_lora_rank + attention.cached_dim() + attention.heads / tp * per_head + index;
 }
+
+std::int64_t attention_live(const CompressedAttention& attention, std::int64_t hidden, std::int64_t tp) {
+  const std::int64_t queries = attention.query_heads / tp * attention.head_dim;
+  const std::int64_t index = attention.indexer ? attention.indexer->heads * attention.indexer->head_dim : 0;
+  return hidden + attention.q_lora_rank + attention.head_dim + 2 * queries +
+         attention.output_groups / tp * attention.output_lora_rank + index;
+}
+
+// The projections, and the convolved copy of queries, keys and values.
+std::int64_t attention_live(const RecurrentAttention& attention, std::int64_t hidden, std::int64_t tp) {
+  return hidden + 2 * (attention.channels() / tp) + 2 * (attention.value_heads / tp * attention.value_dim);
+}
+
+std::int64_t attention_live(const NoAttention&, std::int64_t, std::int64_t) { return 0; }
 
 // Live bytes of one layer's FFN on one rank, without the residual stream.
 std::int64_t ffn_live(const DenseFfn& ffn, std::int64_t hidden, const Layout& layout, const Formats&,
                       std::int64_t tokens) {
-  return tokens * (hidden + 3 * (ffn.width / layout.tp)) * kStreamBytes;
+  return tokens * (hidden + (ffn.gated ? 3 : 2) * (ffn.width / layout.tp)) * kStreamBytes;
 }
+
+std::int64_t ffn_live(const NoFfn&, std::int64_t, const Layout&, const Formats&, std::int64_t) { return 0; }
 
 std::int64_t ffn_live(const MoeFfn& ffn, std::int64_t hidden, const Layout& layout, const Formats& formats,
                       std::int64_t tokens) {
@@ -102,9 +156,11 @@ std::int64_t ffn_live(const MoeFfn& ffn, std::int64_t hidden, const Layout& layo
   const std::int64_t rows = core::divide_up(group_tokens * ffn.top_k, layout.ep);
   const std::int64_t width = ffn.expert_width / layout.moe_tp();
   const std::int64_t shared = ffn.total_shared_width() / shared_expert_shards(layout);
+  const std::int64_t inputs = ffn.row_width(hidden);
   const std::int64_t row =
-      row_bytes(hidden, formats.linear_activations()) + (3 * width + hidden) * kStreamBytes;
-  return tokens * hidden * kStreamBytes + own_tokens * (hidden + 3 * shared) * kStreamBytes + rows * row;
+      row_bytes(inputs, formats.linear_activations()) + ((ffn.gated ? 3 : 2) * width + inputs) * kStreamBytes;
+  return tokens * hidden * kStreamBytes +
+         own_tokens * (hidden + (ffn.gated ? 3 : 2) * shared) * kStreamBytes + rows * row;
 }
 
 }  // namespace
@@ -118,13 +174,119 @@ ByCategory weight_bytes_per_rank(const Architecture& architecture, const Layout&
   return bytes_of(architecture, layout, formats.weights, padded_vocab(architecture, layout) / layout.tp);
 }
 
-std::int64_t kv_bytes_per_token(const Architecture& architecture, NumberFormat kv) {
-  return kv_bytes(architecture, 1, kv);
+std::int64_t latent_row_bytes(const LatentAttention& attention, NumberFormat kv) {
+  if (!attention.indexer || !is_fp8(kv)) return row_bytes(attention.cached_dim(), kv);
+  return mixed_row_bytes(attention.cached_dim(), attention.rope_head_dim,
+                         core::divide_up(attention.kv_lora_rank, 128) * 4);
+}
+
+std::int64_t index_key_bytes(const TokenIndexer& indexer, NumberFormat kv) {
+  constexpr std::int64_t kScaleBytes = 4;
+  return element_bits(kv) == 8 ? indexer.head_dim + kScaleBytes : indexer.head_dim * kStreamBytes;
+}
+
+std::int64_t pooled_row_bytes(const CompressedAttention& attention, NumberFormat kv) {
+  if (!is_fp8(kv)) return row_bytes(attention.head_dim, kv);
+  const std::int64_t scales = core::divide_up(attention.head_dim - attention.rope_head_dim, 64);
+  return mixed_row_bytes(attention.head_dim, attention.rope_head_dim, core::divide_up(scales, 8) * 8);
+}
+
+std::vector<KvRows> kv_rows(const Architecture& architecture, const Layout& layout, NumberFormat kv) {
+  std::vector<KvRows> rows;
+  for (const LayerGroup& group : architecture.layers) {
+    std::visit([&](const auto& attention) { add_rows(attention, group.count, layout.tp, kv, rows); },
+               group.attention);
+  }
+  // Equal rows of different layer groups are one kind.
+  std::vector<KvRows> kinds;
+  for (const KvRows& row : rows) {
+    const auto same = std::find_if(kinds.begin(), kinds.end(), [&](const KvRows& kind) {
+      return kind.bytes == row.bytes && kind.ratio == row.ratio && kind.keeps == row.keeps;
+    });
+    if (same == kinds.end()) {
+      kinds.push_back(row);
+    } else {
+      same->layers += row.layers;
+    }
+  }
+  return kinds;
+}
+
+std::int64_t state_bytes(const Architecture& architecture, const Layout& layout) {
+  constexpr std::int64_t kStateBytes = 4;  // engines keep the matrices in fp32
+  std::int64_t bytes = 0;
+  for (const LayerGroup& group : architecture.layers) {
+    const auto* recurrent = std::get_if<RecurrentAttention>(&group.attention);
+    if (recurrent == nullptr) continue;
+    const std::int64_t matrices =
+        recurrent->value_heads / layout.tp * recurrent->key_dim * recurrent->value_dim;
+    const std::int64_t columns = std::max<std::int64_t>(recurrent->convolution - 1, 0);
+    bytes +=
+        group.count * (matrices * kStateBytes + recurrent->channels() / layout.tp * columns * kStreamBytes);
+  }
+  return bytes;
+}
+
+std::int64_t kv_bytes(const Architecture& architecture, const Layout& layout, NumberFormat kv,
+                      std::int64_t tokens) {
+  std::int64_t bytes = state_bytes(architecture, layout);
+  for (const KvRows& rows : kv_rows(architecture, layout, kv)) {
+    const std::int64_t held = rows.keeps > 0 ? std::min(tokens, rows.keeps) : tokens;
+    bytes += rows.layers * rows.bytes * (held / rows.ratio);
+  }
+  return bytes;
 }
 
 std::int64_t kv_bytes_per_token_per_rank(const Architecture& architecture, const Layout& layout,
                                          NumberFormat kv) {
-  return kv_bytes(architecture, layout.tp, kv);
+  // Over the common multiple of the ratios, so that a pooled row is not rounded by itself.
+  std::int64_t tokens = 1;
+  const std::vector<KvRows> all = kv_rows(architecture, layout, kv);
+  for (const KvRows& rows : all) tokens = std::max(tokens, rows.ratio);
+  std::int64_t bytes = 0;
+  for (const KvRows& rows : all) {
+    if (rows.keeps == 0) bytes += rows.layers * rows.bytes * tokens / rows.ratio;
+  }
+  return core::divide_up(bytes, tokens);
+}
+
+std::int64_t kv_bytes_per_token(const Architecture& architecture, NumberFormat kv) {
+  return kv_bytes_per_token_per_rank(architecture, Layout{}, kv);
+}
+
+KvPages::KvPages(const Architecture& architecture, const Layout& layout, NumberFormat kv,
+                 std::int64_t block_tokens)
+    : block_tokens_(block_tokens), ranks_(layout.cp * layout.dcp) {
+  const std::int64_t state = state_bytes(architecture, layout);
+  std::int64_t unit = state;
+  for (const KvRows& rows : kv_rows(architecture, layout, kv)) {
+    const std::int64_t page = rows.layers * rows.bytes * core::divide_up(block_tokens, rows.ratio);
+    unit = std::gcd(unit, page);
+    groups_.push_back({page, rows.keeps > 0 ? core::divide_up(rows.keeps, block_tokens) + 1 : 0});
+  }
+  unit_bytes_ = std::max<std::int64_t>(unit, 1);
+  state_units_ = state / unit_bytes_;
+  for (Group& group : groups_) group.units_per_page /= unit_bytes_;
+}
+
+std::int64_t KvPages::units(std::int64_t tokens) const {
+  if (tokens <= 0) return 0;
+  const std::int64_t pages = core::divide_up(core::divide_up(tokens, ranks_), block_tokens_);
+  std::int64_t units = state_units_;
+  for (const Group& group : groups_) {
+    units += group.units_per_page * (group.most_pages > 0 ? std::min(pages, group.most_pages) : pages);
+  }
+  return units;
+}
+
+std::int64_t KvPages::longest(std::int64_t available, std::int64_t limit) const {
+  // units() never falls: bisection.
+  std::int64_t low = 0, high = limit;
+  while (low < high) {
+    const std::int64_t middle = low + (high - low + 1) / 2;
+    (units(middle) <= available ? low : high) = units(middle) <= available ? middle : middle - 1;
+  }
+  return low;
 }
 
 std::int64_t activation_peak_bytes(const Architecture& architecture, const Layout& layout,
@@ -143,7 +305,7 @@ std::int64_t activation_peak_bytes(const Architecture& architecture, const Layou
         [&](const auto& shape) { return ffn_live(shape, hidden, layout, formats, step.tokens); }, group.ffn);
     largest = std::max({largest, attention, ffn});
   }
-  return step.tokens * hidden * kStreamBytes + largest;
+  return step.tokens * hidden * architecture.residual_streams * kStreamBytes + largest;
 }
 
 ExchangeBuffers exchange_buffers(const Architecture& architecture, const Layout& layout,
@@ -154,9 +316,10 @@ ExchangeBuffers exchange_buffers(const Architecture& architecture, const Layout&
     const auto* moe = std::get_if<MoeFfn>(&group.ffn);
     if (moe == nullptr) continue;
     const std::int64_t rows = moe->experts / layout.ep * max_tokens_per_rank * layout.ep;
-    buffers.dispatch_bytes = std::max(
-        buffers.dispatch_bytes, rows * row_bytes(architecture.hidden_size, formats.linear_activations()));
-    buffers.combine_bytes = std::max(buffers.combine_bytes, rows * architecture.hidden_size * kStreamBytes);
+    const std::int64_t width = moe->row_width(architecture.hidden_size);
+    buffers.dispatch_bytes =
+        std::max(buffers.dispatch_bytes, rows * row_bytes(width, formats.linear_activations()));
+    buffers.combine_bytes = std::max(buffers.combine_bytes, rows * width * kStreamBytes);
   }
   return buffers;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "models/llm/architecture.hpp"
 #include "models/llm/formats.hpp"
@@ -21,13 +22,74 @@ namespace moesim::llm {
 [[nodiscard]] ByCategory weight_bytes_per_rank(const Architecture& architecture, const Layout& layout,
                                                const Formats& formats);
 
-// KV bytes that one token of context takes, whole model (each head once).
-[[nodiscard]] std::int64_t kv_bytes_per_token(const Architecture& architecture, NumberFormat kv);
+// The cache of one kind of row in `layers` equal layers on one rank: a row of `bytes` for every `ratio`
+// tokens, of the latest `keeps` tokens (0: of all).
+struct KvRows {
+  std::int64_t layers = 0;
+  std::int64_t bytes = 0;
+  std::int64_t ratio = 1;
+  std::int64_t keeps = 0;
+  bool operator==(const KvRows&) const = default;
+};
 
-// KV bytes that one token takes on each tensor rank that serves it: grouped-query heads are split over tp and
-// copied when tp passes their number; the latent row is on every rank.
+// Bytes of one cached row of latent attention, without its index key; in 8-bit floats with an indexer as
+// FlashMLA keeps it.
+[[nodiscard]] std::int64_t latent_row_bytes(const LatentAttention& attention, NumberFormat kv);
+// Bytes of one cached index key: 8 bits with one f32 scale, else bf16.
+[[nodiscard]] std::int64_t index_key_bytes(const TokenIndexer& indexer, NumberFormat kv);
+// Bytes of one row of compressed attention, of a token of the window or a pooled entry, without index key.
+[[nodiscard]] std::int64_t pooled_row_bytes(const CompressedAttention& attention, NumberFormat kv);
+
+// What one sequence keeps on each tensor rank that serves it (tp = 1: the whole model). Grouped-query heads
+// are split over tp and copied when tp passes their number; latent rows, index keys and pooled entries are on
+// every rank. Index keys are kept by every layer with an indexer, also where it uses the choice of another
+// layer, as SGLang allocates them. In 8 bits the rows of sparse kernels keep their rotated part in bf16, with
+// scales.
+[[nodiscard]] std::vector<KvRows> kv_rows(const Architecture& architecture, const Layout& layout,
+                                          NumberFormat kv);
+
+// Bytes of the recurrent layers' state of one sequence on each tensor rank: matrices in fp32, columns of the
+// convolution in bf16. Independent of the context.
+[[nodiscard]] std::int64_t state_bytes(const Architecture& architecture, const Layout& layout);
+
+// All bytes that one sequence of `tokens` tokens keeps on each tensor rank: rows and states.
+[[nodiscard]] std::int64_t kv_bytes(const Architecture& architecture, const Layout& layout, NumberFormat kv,
+                                    std::int64_t tokens);
+
+// Bytes by which that grows with one more token at long contexts (windows and states have stopped growing),
+// rounded up; the first for the whole model.
+[[nodiscard]] std::int64_t kv_bytes_per_token(const Architecture& architecture, NumberFormat kv);
 [[nodiscard]] std::int64_t kv_bytes_per_token_per_rank(const Architecture& architecture, const Layout& layout,
                                                        NumberFormat kv);
+
+// How many units of a paged pool a sequence takes on one rank. Each kind of row has pages of `block_tokens`
+// tokens, all layers together; a sequence has whole pages of every kind, those of a window (which may
+// straddle one more page than it fills) as long as they are seen, and its state. The unit is the greatest
+// common divisor of the pages and the state, so that nothing is lost between them; a model of one kind of row
+// has units of one page.
+class KvPages {
+ public:
+  // Plain pages: one unit for every `block_tokens` tokens.
+  explicit KvPages(std::int64_t block_tokens = 1) : block_tokens_(block_tokens), groups_{{1, 0}} {}
+  KvPages(const Architecture& architecture, const Layout& layout, NumberFormat kv, std::int64_t block_tokens);
+
+  [[nodiscard]] std::int64_t unit_bytes() const { return unit_bytes_; }
+  // Units of a sequence of `tokens` tokens; 0 for none.
+  [[nodiscard]] std::int64_t units(std::int64_t tokens) const;
+  // The longest sequence that `units` units hold, at most `limit` tokens.
+  [[nodiscard]] std::int64_t longest(std::int64_t units, std::int64_t limit) const;
+
+ private:
+  struct Group {
+    std::int64_t units_per_page = 0;
+    std::int64_t most_pages = 0;  // 0: no limit
+  };
+  std::int64_t block_tokens_ = 1;
+  std::int64_t ranks_ = 1;  // that share the tokens of a sequence
+  std::int64_t unit_bytes_ = 1;
+  std::int64_t state_units_ = 0;
+  std::vector<Group> groups_;
+};
 
 // What a step needs beyond weights and KV.
 struct StepShape {

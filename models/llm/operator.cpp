@@ -54,6 +54,10 @@ Work work_of(const GroupedGemm& op) {
   work.weight_read_bytes = sum.distinct * matrix_bytes(op.columns, op.depth, op.weights);
   work.activation_read_bytes = sum.rows * row_bytes(op.depth, op.activations);
   work.activation_write_bytes = sum.rows * op.columns * kStreamBytes;
+  if (op.bias) {
+    work.other_flops = sum.rows * op.columns;
+    work.weight_read_bytes += sum.distinct * op.columns * kStreamBytes;
+  }
   return work;
 }
 
@@ -68,6 +72,11 @@ Work work_of(const Attention& op) {
     work.specials += op.query_heads * op.pairs;
     work.other_flops += 2 * op.query_heads * op.pairs;
   }
+  if (op.sinks) {
+    work.specials += op.query_heads * op.query_tokens;
+    work.other_flops += op.query_heads * op.query_tokens;
+    work.weight_read_bytes = op.query_heads * kStreamBytes;
+  }
   work.activation_read_bytes = op.query_tokens * op.query_heads * op.qk_dim * kStreamBytes;
   work.activation_write_bytes = op.query_tokens * op.query_heads * op.v_dim * kStreamBytes;
   const std::int64_t key_bytes = row_bytes(op.qk_dim, op.kv);
@@ -80,9 +89,65 @@ Work work_of(const Attention& op) {
       work.activation_read_bytes += op.kv_tokens * op.kv_heads * (key_bytes + value_bytes);
       break;
     case AttentionForm::latent_absorbed:
+    case AttentionForm::compressed:
       work.kv_read_bytes = op.kv_tokens * key_bytes;
       break;
   }
+  if (op.cached_row_bytes > 0) work.kv_read_bytes = op.kv_tokens * op.cached_row_bytes;
+  return work;
+}
+
+// Per score and head: the rectification, the product with the head's weight and the sum.
+Work work_of(const IndexScores& op) {
+  Work work;
+  work.compute = op.compute;
+  work.matmul_flops = 2 * op.heads * op.pairs * op.head_dim;
+  work.other_flops = 3 * op.heads * op.pairs;
+  work.kv_read_bytes = op.keys * op.key_bytes;
+  work.activation_read_bytes =
+      op.query_tokens * op.heads * (row_bytes(op.head_dim, op.compute) + kStreamBytes);
+  work.activation_write_bytes = op.pairs * kScoreBytes;
+  return work;
+}
+
+// One comparison per candidate.
+Work work_of(const KeyChoice& op) {
+  Work work;
+  work.other_flops = op.candidates;
+  work.activation_read_bytes = op.candidates * kScoreBytes;
+  work.activation_write_bytes = op.chosen * kTokenIdBytes;
+  return work;
+}
+
+// Multiply-accumulates per token and state of k x v elements, by the recurrences of numerics.md 1.4:
+//  - delta rules: the prediction from the state, the update and the result, 3 k v; others: update and result,
+//    2 k v; and one product per element for the decay.
+//  - in chunks of c tokens, from the products of the chunked forms (arXiv 2412.06464, part 3.3; arXiv
+//    2405.21060, part 6): c (k + v) within the chunk and 2 k v with the state; delta rules another
+//    c (2 k + v + c / 3) for the triangular system of the chunk and k v for the prediction.
+Work work_of(const Recurrence& op) {
+  const std::int64_t k = op.key_dim, v = op.value_dim, c = kRecurrentChunk;
+  const bool delta =
+      op.recurrence == RecurrentKind::gated_delta || op.recurrence == RecurrentKind::kimi_delta;
+  const std::int64_t states = op.tokens * op.value_heads;
+  Work work;
+  if (op.phase == Phase::decode) {
+    work.matmul_flops = 2 * states * (delta ? 3 : 2) * k * v;
+    work.compute = NumberFormat::fp32;
+    work.other_flops = states * k * v;
+  } else {
+    const std::int64_t macs = c * (k + v) + 2 * k * v + (delta ? c * (2 * k + v + c / 3) + k * v : 0);
+    work.matmul_flops = 2 * states * macs;
+    work.other_flops =
+        states * (2 * c + k * v / c);  // decays within the chunk, and of the state once per chunk
+    work.specials = states * 2;
+  }
+  constexpr std::int64_t kStateBytes = 4;
+  const std::int64_t state_bytes = op.sequences * op.value_heads * k * v * kStateBytes;
+  work.kv_read_bytes = state_bytes;
+  work.kv_write_bytes = state_bytes;
+  work.activation_read_bytes = op.tokens * (2 * op.key_heads * k + op.value_heads * v) * kStreamBytes;
+  work.activation_write_bytes = op.tokens * op.value_heads * v * kStreamBytes;
   return work;
 }
 
@@ -119,6 +184,11 @@ Work work_of(const Router& op) {
 // and division of the weights (2).
 Work work_of(const TopK& op) {
   Work work;
+  if (op.table) {
+    work.activation_read_bytes = op.tokens * (kTokenIdBytes + op.top_k * kTokenIdBytes);
+    work.activation_write_bytes = op.tokens * op.top_k * kChoiceBytes;
+    return work;
+  }
   work.other_flops = op.tokens * (4 * op.experts + 2 * op.top_k);
   work.specials = op.tokens * op.experts;
   work.activation_read_bytes = op.tokens * op.experts * kScoreBytes;
@@ -147,6 +217,8 @@ Work work_of(const Sampling& op) {
 Work work_of(const AllReduce& op) { return payload(op.bytes); }
 Work work_of(const AllGather& op) { return payload(op.bytes); }
 Work work_of(const ReduceScatter& op) { return payload(op.bytes); }
+Work work_of(const RingPass& op) { return payload((op.ranks - 1) * op.bytes); }
+Work work_of(const StageSend& op) { return payload(op.bytes); }
 Work work_of(const Dispatch& op) { return payload(op.tokens * op.top_k * op.bytes_per_row); }
 Work work_of(const Combine& op) { return payload(op.tokens * op.top_k * op.bytes_per_row); }
 

@@ -10,6 +10,7 @@
 #include <span>
 #include <variant>
 
+#include "models/llm/attention.hpp"
 #include "models/llm/formats.hpp"
 #include "models/llm/layout.hpp"
 
@@ -30,7 +31,21 @@ enum class GemmRole : std::uint8_t {
   expert_gate_up,  // grouped
   expert_down,     // grouped
   head,
-  shared_gate,  // one score per token that weighs the shared experts
+  shared_gate,          // one score per token that weighs the shared experts
+  attention_gate,       // gate of the heads' output (latent attention; grouped-query fuses it with q, k, v)
+  index_query,          // queries of an indexer
+  index_down,           // keys of an indexer, and the weights of its heads
+  output_down,          // grouped low-rank half of the output projection (compressed attention)
+  pooling,              // values and gates from which entries are pooled (compressed attention)
+  recurrent_in,         // all projections of a recurrent layer's input
+  recurrent_gate_down,  // low-rank gate of a recurrent layer
+  recurrent_gate_up,
+  decay_down,  // low-rank decay of Kimi delta attention
+  decay_up,
+  expert_latent_down,  // into the space of the experts
+  expert_latent_up,    // out of it
+  hyper_connection,    // factors with which residual streams are read, mixed and written
+  prediction_join,     // state and next embedding joined for a prediction layer
 };
 
 // `batch` independent products: [rows, depth] x [depth, columns] -> [rows, columns] (bf16), each with own
@@ -56,6 +71,7 @@ struct GroupedGemm {
   NumberFormat weights = NumberFormat::bf16;
   NumberFormat activations = NumberFormat::bf16;
   std::span<const std::int64_t> rows_by_expert;
+  bool bias = false;  // a bf16 bias per expert and column, added in the same kernel
 };
 
 enum class AttentionForm : std::uint8_t {
@@ -63,6 +79,7 @@ enum class AttentionForm : std::uint8_t {
   latent_naive,     // keys and values were expanded per head (key_value_up): they are bf16 activations, not
                     // cache
   latent_absorbed,  // reads one row of qk_dim per cached token, whose first v_dim entries are the value
+  compressed,       // reads one row of qk_dim, key and value at once, per token of the window and per entry
 };
 
 enum class Phase : std::uint8_t { prefill, decode };
@@ -82,7 +99,45 @@ struct Attention {
   NumberFormat kv = NumberFormat::bf16;       // of the keys and values as read
   NumberFormat compute = NumberFormat::bf16;  // of both products
   bool score_cap = false;                     // a division, a tanh and a product more per score
+  bool sinks = false;                         // an exponential and a sum more per query and head
+  // Bytes of one cached row of all KV heads where the cache mixes formats; 0: as the form and `kv` say.
+  std::int64_t cached_row_bytes = 0;
 };
+
+// Scores of an indexer: for each pair of query and key and each head a product over head_dim, a rectification
+// and a weighted sum over the heads.
+struct IndexScores {
+  Phase phase = Phase::prefill;
+  std::int64_t query_tokens = 0;
+  std::int64_t pairs = 0;
+  std::int64_t keys = 0;  // read, each once
+  std::int64_t heads = 0;
+  std::int64_t head_dim = 0;
+  std::int64_t key_bytes = 0;  // of one cached key
+  NumberFormat compute = NumberFormat::bf16;
+};
+
+// Choice of the best keys of each query among scored ones.
+struct KeyChoice {
+  std::int64_t candidates = 0;  // over all queries
+  std::int64_t chosen = 0;      // over all queries
+};
+
+// A layer with a constant state over the tokens of its sequences. Heads are those of this rank.
+//  - decode: one token after another; each reads and writes the state.
+//  - prefill: chunks of kRecurrentChunk tokens by matrix products (the chunked form of each recurrence); the
+//    state is read and written once per sequence.
+struct Recurrence {
+  RecurrentKind recurrence = RecurrentKind::gated_delta;
+  Phase phase = Phase::prefill;
+  std::int64_t sequences = 0;
+  std::int64_t tokens = 0;
+  std::int64_t key_heads = 0;
+  std::int64_t value_heads = 0;
+  std::int64_t key_dim = 0;
+  std::int64_t value_dim = 0;
+};
+inline constexpr std::int64_t kRecurrentChunk = 64;  // of FLA's and vLLM's kernels
 
 enum class ElementwiseRole : std::uint8_t {
   input_norm,           // residual add and RMSNorm before attention
@@ -97,6 +152,14 @@ enum class ElementwiseRole : std::uint8_t {
   shared_add,             // shared experts' result added to the routed one
   attention_output_norm,  // norm of the result of attention (post_norms)
   ffn_output_norm,        // norm of the result of the FFN (post_norms)
+  attention_gate,         // heads' output times the sigmoid of its gate
+  index_keys,             // norm and rotation of index keys and queries, write of the new keys
+  pool_entries,           // gated sums of windows of tokens, write of the new entries
+  convolution,            // short convolution of a recurrent layer
+  recurrent_gates,        // decays and step sizes of a recurrent layer
+  recurrent_output,       // norm and gate of a recurrent layer's output
+  latent_expert_norm,     // norm of the experts' sum in their own space
+  hyper_connection,       // residual streams read, mixed and written
 };
 
 struct Elementwise {
@@ -139,6 +202,7 @@ struct TopK {
   std::int64_t tokens = 0;
   std::int64_t experts = 0;
   std::int64_t top_k = 0;
+  bool table = false;  // the experts are looked up by token id: nothing is compared
 };
 
 // Look-up of `tokens` rows of the (vocabulary-split) embedding.
@@ -171,6 +235,18 @@ struct ReduceScatter {
   std::int64_t ranks = 1;
 };
 
+// Ring of context-parallel ranks: each sends `bytes` (its own KV rows) to the next one, ranks - 1 times,
+// while attention works on the rows at hand.
+struct RingPass {
+  std::int64_t bytes = 0;
+  Group group = Group::context;
+  std::int64_t ranks = 1;
+};
+// The residual stream of a pipeline stage's last layer, to the next stage.
+struct StageSend {
+  std::int64_t bytes = 0;
+};
+
 // All-to-all of an MoE layer: this rank's `tokens` each go to the ranks of their top_k experts (Dispatch) and
 // the results come back (Combine). Rows that stay on the rank or share a destination are the token map's
 // business.
@@ -189,8 +265,9 @@ struct Combine {
   std::int64_t ranks = 1;
 };
 
-using Operator = std::variant<Gemm, GroupedGemm, Attention, Elementwise, RoutedElementwise, Router, TopK,
-                              Embedding, Sampling, AllReduce, AllGather, ReduceScatter, Dispatch, Combine>;
+using Operator = std::variant<Gemm, GroupedGemm, Attention, IndexScores, KeyChoice, Recurrence, Elementwise,
+                              RoutedElementwise, Router, TopK, Embedding, Sampling, AllReduce, AllGather,
+                              ReduceScatter, RingPass, StageSend, Dispatch, Combine>;
 
 // Exact work of one operator.
 struct Work {
@@ -228,6 +305,9 @@ struct ExpertRows {
 [[nodiscard]] Work work_of(const Gemm& op);
 [[nodiscard]] Work work_of(const GroupedGemm& op);
 [[nodiscard]] Work work_of(const Attention& op);
+[[nodiscard]] Work work_of(const IndexScores& op);
+[[nodiscard]] Work work_of(const KeyChoice& op);
+[[nodiscard]] Work work_of(const Recurrence& op);
 [[nodiscard]] Work work_of(const Elementwise& op);
 [[nodiscard]] Work work_of(const RoutedElementwise& op);
 [[nodiscard]] Work work_of(const Router& op);
@@ -237,6 +317,8 @@ struct ExpertRows {
 [[nodiscard]] Work work_of(const AllReduce& op);
 [[nodiscard]] Work work_of(const AllGather& op);
 [[nodiscard]] Work work_of(const ReduceScatter& op);
+[[nodiscard]] Work work_of(const RingPass& op);
+[[nodiscard]] Work work_of(const StageSend& op);
 [[nodiscard]] Work work_of(const Dispatch& op);
 [[nodiscard]] Work work_of(const Combine& op);
 [[nodiscard]] Work work_of(const Operator& op);

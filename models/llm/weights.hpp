@@ -31,29 +31,45 @@ class MatrixList {
   [[nodiscard]] std::int64_t bytes(NumberFormat format) const;
 
  private:
-  std::array<WeightMatrix, 6> items_{};
+  std::array<WeightMatrix, 12> items_{};
   std::size_t size_ = 0;
 };
 
-// Projections of one layer's attention on one of `tp` ranks (1: the whole layer).
-[[nodiscard]] MatrixList attention_matrices(const GroupedQueryAttention& attention, std::int64_t hidden,
-                                            std::int64_t tp);
-[[nodiscard]] MatrixList attention_matrices(const LatentAttention& attention, std::int64_t hidden,
+// Projections of one layer's attention on one of `tp` ranks (1: the whole layer). Indexers, pooling and
+// low-rank down projections are on every rank.
+[[nodiscard]] MatrixList attention_matrices(const AttentionShape& attention, std::int64_t hidden,
                                             std::int64_t tp);
 
-// Bias elements of one layer's attention on one of `tp` ranks; the output bias is on every rank.
-[[nodiscard]] std::int64_t attention_biases(const GroupedQueryAttention& attention, std::int64_t hidden,
-                                            std::int64_t tp);
-[[nodiscard]] std::int64_t attention_biases(const LatentAttention& attention, std::int64_t hidden,
+// Elements of one layer's attention on one of `tp` ranks that are neither matrices nor norms: biases, sinks,
+// convolutions, decays. The output bias is on every rank.
+[[nodiscard]] std::int64_t attention_vectors(const AttentionShape& attention, std::int64_t hidden,
+                                             std::int64_t tp);
+// The biases among them, and the sinks.
+[[nodiscard]] std::int64_t attention_biases(const AttentionShape& attention, std::int64_t hidden,
                                             std::int64_t tp);
 
 // Weights of the norms inside one layer's attention on one of `tp` ranks. A norm over each head, or over
 // latent rows, is on every rank; one over all heads is divided like the heads.
-[[nodiscard]] std::int64_t attention_norms(const GroupedQueryAttention& attention, std::int64_t tp);
-[[nodiscard]] std::int64_t attention_norms(const LatentAttention& attention, std::int64_t tp);
+[[nodiscard]] std::int64_t attention_norms(const AttentionShape& attention, std::int64_t tp);
 
-// The two fused matrices of a gated FFN of `width` (already divided by the ranks that share it).
-[[nodiscard]] MatrixList gated_matrices(GemmRole gate_up, GemmRole down, std::int64_t hidden,
-                                        std::int64_t width);
+// The matrices of an FFN of `width` (already divided by the ranks that share it) over rows of `inputs`
+// elements: `up` has twice the width where gate and up are fused.
+[[nodiscard]] MatrixList ffn_matrices(GemmRole up, GemmRole down, bool gated, std::int64_t inputs,
+                                      std::int64_t width);
+// The projections into the latent space of the experts and out of it; empty without one.
+[[nodiscard]] MatrixList latent_expert_matrices(const MoeFfn& ffn, std::int64_t hidden);
+// Bias elements of all routed experts, cut over `slices` ranks (the bias of the second matrix is not cut).
+[[nodiscard]] std::int64_t expert_biases(const MoeFfn& ffn, std::int64_t hidden, std::int64_t slices);
+// Bias elements of the router.
+[[nodiscard]] std::int64_t router_biases(const MoeFfn& ffn);
+
+// Norms over the residual stream in one layer of a group.
+[[nodiscard]] std::int64_t stream_norms(const LayerGroup& group, const Architecture& architecture);
+
+// Weights of the hyper-connections around the attention and the FFN of one layer: with n streams of width d,
+// each has projections of n d elements to n (read), n (write) and n^2 (mix) factors, as many biases, and
+// three scales (arXiv 2512.24880, part 4). 0 for a plain residual stream.
+[[nodiscard]] std::int64_t hyper_connection_weights(const LayerGroup& group,
+                                                    const Architecture& architecture);
 
 }  // namespace moesim::llm

@@ -87,7 +87,8 @@ struct KernelPlanner::Step {
   std::vector<Group> groups;
 };
 
-KernelPlanner::KernelPlanner(ReplicaSetup setup, bool memo) : pricer_(std::move(setup), memo) {
+KernelPlanner::KernelPlanner(ReplicaSetup setup, bool memo)
+    : pricer_(std::move(setup), memo), runs_(llm::layer_runs(pricer_.setup().architecture)) {
   const auto& multiprocessors = pricer_.setup().engine.comm.multiprocessors;
   if (!multiprocessors) return;
   collective_multiprocessors_ = std::min(1.0, static_cast<double>(multiprocessors->value) /
@@ -131,6 +132,9 @@ std::uint32_t KernelPlanner::communicator(llm::Group group, std::size_t rank) co
       return static_cast<std::uint32_t>(dp + rank % tp);
     case llm::Group::expert:
       return static_cast<std::uint32_t>(dp + tp);
+    case llm::Group::context:
+    case llm::Group::decode_context:
+      break;  // refused when the scenario is read
   }
   core::fail_invariant("a group without a communicator");
 }
@@ -275,11 +279,13 @@ KernelLane KernelPlanner::lane_of(const Step& step, std::size_t rank) {
   };
   KernelLane lane;
   lane.push_back({keep(ends(lowered_.embedding, rank)), 1, "", 0});
+  std::vector<std::shared_ptr<const std::vector<KernelOp>>> by_group;
+  for (std::size_t g = 0; g < step.groups.size(); ++g)
+    by_group.push_back(keep(operators(step, lowered_.layers[g].operators, g, rank)));
   std::int64_t first = 0;
-  for (std::size_t g = 0; g < step.groups.size(); ++g) {
-    llm::LayerOperators& layer = lowered_.layers[g];
-    lane.push_back({keep(operators(step, layer.operators, g, rank)), layer.count, "layer", first});
-    first += layer.count;
+  for (const llm::LayerRun& run : runs_) {
+    lane.push_back({by_group[run.group], run.count, "layer", first});
+    first += run.count;
   }
   lane.push_back({keep(ends(lowered_.head, rank)), 1, "", 0});
   return lane;

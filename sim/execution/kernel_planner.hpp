@@ -49,6 +49,7 @@ class KernelPlanner {
                                                             std::int64_t bytes_per_row, bool combine) const;
 
   ReplicaPricer pricer_;
+  std::vector<llm::LayerRun> runs_;
   double collective_multiprocessors_ = 0;  // share of a device
   llm::StepOperators lowered_;
 };

@@ -38,6 +38,34 @@ std::string_view gemm_name(llm::GemmRole role) {
       return "experts down";
     case llm::GemmRole::head:
       return "output head";
+    case llm::GemmRole::attention_gate:
+      return "attention gate projection";
+    case llm::GemmRole::index_query:
+      return "index query projection";
+    case llm::GemmRole::index_down:
+      return "index key projection";
+    case llm::GemmRole::output_down:
+      return "attention output down projection";
+    case llm::GemmRole::pooling:
+      return "pooling projection";
+    case llm::GemmRole::recurrent_in:
+      return "recurrent input projection";
+    case llm::GemmRole::recurrent_gate_down:
+      return "recurrent gate down projection";
+    case llm::GemmRole::recurrent_gate_up:
+      return "recurrent gate up projection";
+    case llm::GemmRole::decay_down:
+      return "decay down projection";
+    case llm::GemmRole::decay_up:
+      return "decay up projection";
+    case llm::GemmRole::expert_latent_down:
+      return "projection to latent experts";
+    case llm::GemmRole::expert_latent_up:
+      return "projection from latent experts";
+    case llm::GemmRole::hyper_connection:
+      return "hyper-connection factors";
+    case llm::GemmRole::prediction_join:
+      return "prediction layer projection";
   }
   return "?";
 }
@@ -68,6 +96,22 @@ std::string_view elementwise_name(llm::ElementwiseRole role) {
       return "sum of expert results";
     case llm::ElementwiseRole::shared_add:
       return "shared expert add";
+    case llm::ElementwiseRole::attention_gate:
+      return "attention gate";
+    case llm::ElementwiseRole::index_keys:
+      return "index keys";
+    case llm::ElementwiseRole::pool_entries:
+      return "pooling of entries";
+    case llm::ElementwiseRole::convolution:
+      return "short convolution";
+    case llm::ElementwiseRole::recurrent_gates:
+      return "recurrent decays";
+    case llm::ElementwiseRole::recurrent_output:
+      return "recurrent output norm and gate";
+    case llm::ElementwiseRole::latent_expert_norm:
+      return "latent expert norm";
+    case llm::ElementwiseRole::hyper_connection:
+      return "hyper-connections";
   }
   return "?";
 }
@@ -88,6 +132,8 @@ std::string_view attention_name(const llm::Attention& op) {
   const bool prefill = op.phase == llm::Phase::prefill;
   if (op.form == llm::AttentionForm::latent_absorbed) return "latent attention, absorbed";
   if (op.form == llm::AttentionForm::latent_naive) return "latent attention, expanded";
+  if (op.form == llm::AttentionForm::compressed)
+    return prefill ? "compressed prefill attention" : "compressed decode attention";
   return prefill ? "prefill attention" : "decode attention";
 }
 
@@ -95,6 +141,11 @@ struct Names {
   std::string_view operator()(const llm::Gemm& op) const { return gemm_name(op.role); }
   std::string_view operator()(const llm::GroupedGemm& op) const { return gemm_name(op.role); }
   std::string_view operator()(const llm::Attention& op) const { return attention_name(op); }
+  std::string_view operator()(const llm::IndexScores&) const { return "index scores"; }
+  std::string_view operator()(const llm::KeyChoice&) const { return "choice of keys"; }
+  std::string_view operator()(const llm::Recurrence& op) const {
+    return op.phase == llm::Phase::prefill ? "chunked recurrence" : "recurrent step";
+  }
   std::string_view operator()(const llm::Elementwise& op) const { return elementwise_name(op.role); }
   std::string_view operator()(const llm::RoutedElementwise& op) const { return routed_name(op.role); }
   std::string_view operator()(const llm::Router&) const { return "router"; }
@@ -104,6 +155,8 @@ struct Names {
   std::string_view operator()(const llm::AllReduce&) const { return "all-reduce"; }
   std::string_view operator()(const llm::AllGather&) const { return "all-gather"; }
   std::string_view operator()(const llm::ReduceScatter&) const { return "reduce-scatter"; }
+  std::string_view operator()(const llm::RingPass&) const { return "ring pass of keys and values"; }
+  std::string_view operator()(const llm::StageSend&) const { return "send to the next stage"; }
   std::string_view operator()(const llm::Dispatch&) const { return "dispatch"; }
   std::string_view operator()(const llm::Combine&) const { return "combine"; }
 };

@@ -19,7 +19,11 @@ Part part_of_gemm(const llm::Gemm& op) {
       return Part::shared_experts;
     case llm::GemmRole::expert_gate_up:
     case llm::GemmRole::expert_down:
+    case llm::GemmRole::expert_latent_down:
+    case llm::GemmRole::expert_latent_up:
       return Part::routed_experts;
+    case llm::GemmRole::hyper_connection:
+      return Part::norms;
     case llm::GemmRole::head:
       return Part::embedding_head;
     default:
@@ -38,7 +42,8 @@ Part part_of(const llm::Operator& op) {
         } else if constexpr (std::is_same_v<Op, llm::GroupedGemm> ||
                              std::is_same_v<Op, llm::RoutedElementwise>) {
           return Part::routed_experts;
-        } else if constexpr (std::is_same_v<Op, llm::Attention>) {
+        } else if constexpr (std::is_same_v<Op, llm::Attention> || std::is_same_v<Op, llm::IndexScores> ||
+                             std::is_same_v<Op, llm::KeyChoice> || std::is_same_v<Op, llm::Recurrence>) {
           return Part::attention;
         } else if constexpr (std::is_same_v<Op, llm::Elementwise>) {
           return Part::norms;

@@ -33,10 +33,10 @@ void scale_rows(std::span<std::int64_t> rows, std::int64_t tokens, std::int64_t 
 
 RoutedLoads::RoutedLoads(const ReplicaSetup& setup, const cost::DevicePricer& pricer, bool memo)
     : setup_(&setup), pricer_(&pricer), memo_(memo) {
-  std::int64_t first = 0;
-  for (const llm::LayerGroup& group : setup.architecture.layers) {
-    first_layer_.push_back(first);
-    first += group.count;
+  layer_numbers_.resize(setup.architecture.layers.size());
+  std::int64_t layer = 0;
+  for (const llm::LayerRun& run : llm::layer_runs(setup.architecture)) {
+    for (std::int64_t i = 0; i < run.count; ++i) layer_numbers_[run.group].push_back(layer++);
   }
 }
 
@@ -86,18 +86,21 @@ RoutedLoads::Counts RoutedLoads::draw(std::size_t group, std::int64_t bucket, st
   core::Int128 sum = 0;
   RoutedLoad load;
   load.shards = setup_->layout.ep;
-  load.rows_by_expert.resize(static_cast<std::size_t>(moe.experts));
+  // Experts that cost nothing are drawn like the others, and then left out.
+  const std::int64_t choices = moe.choices();
+  Counts counts(static_cast<std::size_t>(choices));
+  const std::vector<std::int64_t>& numbers = layer_numbers_[group];
   for (std::int64_t i = 0; i < kDraws; ++i) {
-    const std::int64_t layer = first_layer_[group] + i % layers.count;
+    const std::int64_t layer = numbers[static_cast<std::size_t>(i % layers.count)];
     auto& probabilities = probabilities_[{layer, epoch}];
     if (probabilities.empty()) {
-      probabilities =
-          routing::expert_probabilities(setup_->popularity, setup_->seed, layer, moe.experts, epoch);
+      probabilities = routing::expert_probabilities(setup_->popularity, setup_->seed, layer, choices, epoch);
     }
     const auto id = (static_cast<std::uint64_t>(epoch) << 32) | (static_cast<std::uint64_t>(group) << 20) |
                     (static_cast<std::uint64_t>(bucket) << 8) | static_cast<std::uint64_t>(i);
     routing::draw_expert_counts(setup_->popularity, setup_->seed, id, tokens, moe.top_k, probabilities,
-                                load.rows_by_expert);
+                                counts);
+    load.rows_by_expert.assign(counts.begin(), counts.begin() + moe.experts);
     slowest_time.push_back(find_slowest(routed, load));
     drawn.push_back(load.rows_by_expert);
     sum += slowest_time.back().ps;

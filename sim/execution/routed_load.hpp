@@ -66,7 +66,7 @@ class RoutedLoads {
   const ReplicaSetup* setup_;
   const cost::DevicePricer* pricer_;
   bool memo_;
-  std::vector<std::int64_t> first_layer_;  // global index of each group's first layer
+  std::vector<std::vector<std::int64_t>> layer_numbers_;  // of each group's layers, counted from 0
   std::map<Key, Counts> counts_;
   std::map<std::tuple<std::int64_t, std::int64_t>, std::vector<double>> probabilities_;  // by layer, epoch
   llm::StepOperators lowered_;

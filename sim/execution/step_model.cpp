@@ -84,6 +84,7 @@ struct StepModel::State {
       : options(how),
         pricer(std::move(replica), how.memo),
         setup(pricer.setup()),
+        patterns(setup.architecture.patterns()),
         ranks(how.memo),
         groups(how.memo) {}
 
@@ -152,10 +153,12 @@ struct StepModel::State {
   StepOptions options;
   ReplicaPricer pricer;
   const ReplicaSetup& setup;
+  std::vector<llm::LayerPattern> patterns;
   Memo<RankKey, RankTime, RankKeyHash> ranks;
   Memo<GroupKey, GroupTime, GroupKeyHash> groups;
   llm::StepOperators scratch;
   std::vector<RankTime> rank_times;
+  std::vector<GroupTime> together;  // by layer group
   std::vector<StepTime> carry, segments;
 };
 
@@ -197,42 +200,61 @@ StepTime StepModel::price(std::span<const llm::RankBatch> ranks, std::int64_t ep
     for (std::size_t r = 0; r < s.rank_times.size(); ++r) s.segments.push_back(segment_of(r));
     State::add_slowest(time, s.segments);
   };
-  const std::size_t groups = s.setup.architecture.layers.size();
-  for (std::size_t g = 0; g < groups; ++g) {
-    const std::int64_t count = s.setup.architecture.layers[g].count;
+  std::vector<State::GroupTime>& together = s.together;
+  together.clear();
+  for (std::size_t g = 0; g < s.setup.architecture.layers.size(); ++g) {
     const State::GroupKey key{g, tokens, fullest->tokens, effective_epoch};
-    const State::GroupTime& together = s.groups.get(key, [&] { return s.group_time(key, *fullest); });
-    const bool meets = together.first_meeting.total > core::Duration{};
-    // Equal layers: the first takes what was carried in, each later one what the layer before left.
-    const auto between = [&] {
-      time += together.first_meeting;
-      time += together.experts;
-      slowest([&](std::size_t r) { return s.rank_times[r].layers[g].between; });
-      time += together.second_meeting;
-    };
-    for (std::int64_t done = 0; done < count;) {
-      const std::int64_t fold = s.options.fold && done > 0 ? count - done : 1;
-      if (!meets) {
-        const std::int64_t equal = s.options.fold ? count : 1;
-        for (std::size_t r = 0; r < s.rank_times.size(); ++r) {
-          s.carry[r] += s.rank_times[r].layers[g].before * equal;
-          s.carry[r] += together.experts * equal;
-        }
-        done += equal;
-        continue;
+    together.push_back(s.groups.get(key, [&] { return s.group_time(key, *fullest); }));
+  }
+  // One layer: takes what was carried in, and carries out what follows its last meeting.
+  const auto walk = [&](std::size_t g) {
+    const State::GroupTime& group = together[g];
+    if (group.first_meeting.total == core::Duration{}) {
+      for (std::size_t r = 0; r < s.rank_times.size(); ++r) {
+        s.carry[r] += s.rank_times[r].layers[g].before;
+        s.carry[r] += group.experts;
       }
-      StepTime before = std::exchange(time, StepTime{});
-      slowest([&](std::size_t r) {
-        StepTime segment = s.carry[r];
-        segment += s.rank_times[r].layers[g].before;
-        return segment;
-      });
-      between();
-      before += time * fold;
-      time = before;
-      for (std::size_t r = 0; r < s.rank_times.size(); ++r) s.carry[r] = s.rank_times[r].layers[g].after;
-      done += fold;
+      return;
     }
+    slowest([&](std::size_t r) {
+      StepTime segment = s.carry[r];
+      segment += s.rank_times[r].layers[g].before;
+      return segment;
+    });
+    time += group.first_meeting;
+    time += group.experts;
+    slowest([&](std::size_t r) { return s.rank_times[r].layers[g].between; });
+    time += group.second_meeting;
+    for (std::size_t r = 0; r < s.rank_times.size(); ++r) s.carry[r] = s.rank_times[r].layers[g].after;
+  };
+  const auto meets = [&](std::int64_t g) {
+    return together[static_cast<std::size_t>(g)].first_meeting.total > core::Duration{};
+  };
+  for (const llm::LayerPattern& pattern : s.patterns) {
+    const auto repeat_once = [&] {
+      for (const std::int64_t g : pattern.groups) walk(static_cast<std::size_t>(g));
+    };
+    if (!s.options.fold) {
+      for (std::int64_t i = 0; i < pattern.repeat; ++i) repeat_once();
+      continue;
+    }
+    if (std::none_of(pattern.groups.begin(), pattern.groups.end(), meets)) {
+      for (const std::int64_t g : pattern.groups) {
+        for (std::size_t r = 0; r < s.rank_times.size(); ++r) {
+          s.carry[r] += s.rank_times[r].layers[static_cast<std::size_t>(g)].before * pattern.repeat;
+          s.carry[r] += together[static_cast<std::size_t>(g)].experts * pattern.repeat;
+        }
+      }
+      continue;
+    }
+    // The first repetition takes what was carried in; each later one what the one before left, so all of them
+    // are equal.
+    repeat_once();
+    if (pattern.repeat == 1) continue;
+    StepTime first = std::exchange(time, StepTime{});
+    repeat_once();
+    first += time * (pattern.repeat - 1);
+    time = first;
   }
   slowest([&](std::size_t r) {
     StepTime segment = s.carry[r];

@@ -12,11 +12,16 @@
 #include <vector>
 
 #include "models/llm/batch.hpp"
+#include "models/llm/memory.hpp"
 #include "sim/core/time.hpp"
 
 namespace moesim::serving {
 
-// Blocks of KV cache of one rank. Counts only: which block holds what does not matter to time or space.
+// Tokens of a sequence beyond all that is asked for.
+inline constexpr std::int64_t kMostSequenceTokens = 1'000'000'000'000;
+
+// Blocks (units of llm::KvPages) of KV cache of one rank. Counts only: which block holds what does not matter
+// to time or space.
 class KvPool {
  public:
   explicit KvPool(std::int64_t blocks) : blocks_(blocks) {}
@@ -37,7 +42,7 @@ class KvPool {
 struct RankRules {
   std::int64_t max_num_batched_tokens = 0;
   std::int64_t max_num_seqs = 0;
-  std::int64_t block_tokens = 0;
+  llm::KvPages pages;
   bool chunked_prefill = true;
   bool mixed_steps = true;
   bool reserve_full_prompt = true;
@@ -102,12 +107,12 @@ class EngineRank {
   [[nodiscard]] const std::vector<std::int64_t>& admitted() const { return admitted_; }
 
   // Most tokens that a sequence may ever have here.
-  [[nodiscard]] std::int64_t capacity_tokens() const { return kv_.blocks() * rules_.block_tokens; }
+  [[nodiscard]] std::int64_t capacity_tokens() const {
+    return rules_.pages.longest(kv_.blocks(), kMostSequenceTokens);
+  }
 
  private:
-  [[nodiscard]] std::int64_t blocks_for(std::int64_t tokens) const {
-    return (tokens + rules_.block_tokens - 1) / rules_.block_tokens;
-  }
+  [[nodiscard]] std::int64_t blocks_for(std::int64_t tokens) const { return rules_.pages.units(tokens); }
   void schedule_running(bool prefills_only);
   void schedule_waiting();
   [[nodiscard]] bool grow(Sequence& sequence, std::int64_t tokens);

@@ -129,9 +129,6 @@ Fleet::Fleet(const Scenario& scenario, const std::vector<MemoryBudget>& budgets,
   const hardware::Topology topology(scenario.cluster);
   const cost::EngineProfile& engine = scenario.deployment.engine;
   const EffectiveLimits limits = effective_limits(scenario);
-  const RankRules rules{limits.max_num_batched_tokens, limits.max_num_seqs,
-                        limits.kv_block_tokens,        engine.scheduler.chunked_prefill,
-                        engine.scheduler.mixed_steps,  engine.scheduler.reserve_full_prompt};
   std::size_t index = 0;
   for (const auto& [name, pool] : scenario.deployment.pools) {
     const MemoryBudget& budget = budgets[index];
@@ -139,6 +136,13 @@ Fleet::Fleet(const Scenario& scenario, const std::vector<MemoryBudget>& budgets,
       throw InfeasibleError(does_not_fit(budget), memory_remedy(scenario, name, pool));
     Models models(scenario.fidelity, options);
     const llm::Layout layout = group_layout(scenario, pool);
+    const RankRules rules{
+        limits.max_num_batched_tokens,
+        limits.max_num_seqs,
+        llm::KvPages(scenario.model, pool.layout(), scenario.formats().kv, limits.kv_block_tokens),
+        engine.scheduler.chunked_prefill,
+        engine.scheduler.mixed_steps,
+        engine.scheduler.reserve_full_prompt};
     for (std::int64_t r = 0; r < pool.replicas; ++r) {
       std::vector<StepGroup> groups;
       for (std::int64_t rank = 0; rank < pool.dp_attention; rank += layout.dp) {
@@ -153,9 +157,8 @@ Fleet::Fleet(const Scenario& scenario, const std::vector<MemoryBudget>& budgets,
       }
       const std::size_t first_group = groups_.size();
       for (std::size_t g = 0; g < groups.size(); ++g) groups_.push_back({members_.size(), g});
-      members_.push_back({Replica(std::move(groups)), index, pool.tp,
-                          budget.kv_block_tokens * budget.kv_bytes_per_token,
-                          budget.kv_blocks * budget.kv_block_tokens, first_group});
+      members_.push_back({Replica(std::move(groups)), index, pool.tp, budget.kv_block_bytes,
+                          budget.kv_longest_tokens, first_group});
       gpus_ += pool.layout().ranks();
     }
     ++index;

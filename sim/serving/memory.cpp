@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "models/llm/memory.hpp"
+#include "sim/serving/engine_rank.hpp"
 #include "sim/serving/simulate.hpp"
 
 namespace moesim::serving {
@@ -64,8 +65,14 @@ MemoryBudget memory_budget(const Scenario& scenario, const std::string& name, co
   budget.kv_budget = budget.total - used - budget.reserved;
   budget.kv_block_tokens = limits.kv_block_tokens;
   budget.kv_bytes_per_token = llm::kv_bytes_per_token_per_rank(scenario.model, layout, formats.kv);
-  const std::int64_t block_bytes = limits.kv_block_tokens * budget.kv_bytes_per_token;
-  if (budget.kv_budget.value > 0 && block_bytes > 0) budget.kv_blocks = budget.kv_budget.value / block_bytes;
+  budget.kv_state_bytes = llm::state_bytes(scenario.model, layout);
+  const llm::KvPages pages(scenario.model, layout, formats.kv, limits.kv_block_tokens);
+  budget.kv_block_bytes = pages.unit_bytes();
+  if (budget.kv_budget.value <= 0) return budget;
+  budget.kv_blocks = budget.kv_budget.value / budget.kv_block_bytes;
+  budget.kv_longest_tokens = pages.longest(budget.kv_blocks, kMostSequenceTokens);
+  // Room for a part of what one sequence takes at least is no room.
+  if (budget.kv_longest_tokens == 0) budget.kv_blocks = 0;
   return budget;
 }
 

@@ -84,7 +84,10 @@ struct MemoryBudget {
   core::Bytes kv_peak;         // highest use during the run
   std::int64_t kv_blocks = 0;  // per data-parallel rank
   std::int64_t kv_block_tokens = 0;
-  std::int64_t kv_bytes_per_token = 0;  // on this device
+  std::int64_t kv_bytes_per_token = 0;  // on this device, at long contexts
+  std::int64_t kv_block_bytes = 0;      // of one block on this device
+  std::int64_t kv_state_bytes = 0;      // of a sequence on this device, whatever its context
+  std::int64_t kv_longest_tokens = 0;   // context of one sequence that fills all blocks
   std::int64_t kv_peak_blocks = 0;
 };
 

@@ -14,10 +14,10 @@ constexpr std::uint64_t kTotals = std::uint64_t{1} << 63;
 std::vector<std::int64_t> layer_counts(const Scenario& scenario, const llm::MoeFfn& moe, std::int64_t layer,
                                        const RunFacts& facts) {
   const auto seed = static_cast<std::uint64_t>(scenario.seed);
-  std::vector<std::int64_t> total(static_cast<std::size_t>(moe.experts)), counts(total.size());
+  std::vector<std::int64_t> total(static_cast<std::size_t>(moe.choices())), counts(total.size());
   for (const auto& [epoch, tokens] : facts.routed_tokens) {
     const auto probabilities =
-        routing::expert_probabilities(scenario.routing.popularity, seed, layer, moe.experts, epoch);
+        routing::expert_probabilities(scenario.routing.popularity, seed, layer, moe.choices(), epoch);
     const std::uint64_t draw =
         kTotals | (static_cast<std::uint64_t>(epoch) << 16) | static_cast<std::uint64_t>(layer);
     routing::draw_expert_counts(scenario.routing.popularity, seed, draw, tokens, moe.top_k, probabilities,
@@ -32,9 +32,9 @@ std::vector<std::int64_t> layer_counts(const Scenario& scenario, const llm::MoeF
 void summarise_experts(const Scenario& scenario, const RunFacts& facts, Results& results) {
   std::int64_t layer = 0, moe_layers = 0;
   double sum = 0;
-  for (const llm::LayerGroup& group : scenario.model.layers) {
-    const auto* moe = std::get_if<llm::MoeFfn>(&group.ffn);
-    for (std::int64_t i = 0; i < group.count; ++i, ++layer) {
+  for (const llm::LayerRun& run : llm::layer_runs(scenario.model)) {
+    const auto* moe = std::get_if<llm::MoeFfn>(&scenario.model.layers[run.group].ffn);
+    for (std::int64_t i = 0; i < run.count; ++i, ++layer) {
       if (moe == nullptr) continue;
       const std::vector<std::int64_t> counts = layer_counts(scenario, *moe, layer, facts);
       for (std::size_t e = 0; e < counts.size(); ++e) {

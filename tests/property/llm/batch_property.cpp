@@ -21,7 +21,7 @@ const std::vector<Architecture>& models() {
   return all;
 }
 
-const BatchRule kExact{1, 0, 0};
+const BatchRule kExact{1, {KeyRule{}}};
 
 SequenceChunk arbitrary_chunk() {
   return {*rc::gen::inRange<std::int64_t>(1, 2000), *rc::gen::inRange<std::int64_t>(0, 100'000),
@@ -29,8 +29,8 @@ SequenceChunk arbitrary_chunk() {
 }
 
 AttentionLoad both(const RankBatch& batch) {
-  AttentionLoad sum = batch.prefill;
-  sum += batch.decode;
+  AttentionLoad sum = batch.loads[0].prefill;
+  sum += batch.loads[0].decode;
   return sum;
 }
 
@@ -86,7 +86,7 @@ TEST_CASE("chunks of a prompt have the pairs of the whole prompt") {
 TEST_CASE("chunks that end at block borders have the pairs of the whole prompt in whole blocks too") {
   CHECK(rc::check([] {
     const auto block = *rc::gen::element<std::int64_t>(16, 64, 128);
-    const BatchRule rule{block, 0, 0};
+    const BatchRule rule{block, {KeyRule{}}};
     const auto chunks = *rc::gen::nonEmpty(
         rc::gen::container<std::vector<std::int64_t>>(rc::gen::inRange<std::int64_t>(1, 30)));
     RankBatch parts;
@@ -97,7 +97,7 @@ TEST_CASE("chunks that end at block borders have the pairs of the whole prompt i
     }
     RankBatch whole;
     add_chunk(whole, {context, 0}, rule);
-    RC_ASSERT(parts.prefill.pairs == whole.prefill.pairs);
+    RC_ASSERT(parts.loads[0].prefill.pairs == whole.loads[0].prefill.pairs);
   }));
 }
 
@@ -107,7 +107,7 @@ TEST_CASE("rounding to blocks never counts less, and at most a block per query m
     const SequenceChunk chunk = arbitrary_chunk();
     RankBatch exact, rounded;
     add_chunk(exact, chunk, kExact);
-    add_chunk(rounded, chunk, {block, 0, 0});
+    add_chunk(rounded, chunk, {block, {KeyRule{}}});
     RC_ASSERT(both(rounded).pairs >= both(exact).pairs);
     RC_ASSERT(both(rounded).pairs < both(exact).pairs + chunk.new_tokens * block);
     RC_ASSERT(both(rounded).kv_tokens >= both(exact).kv_tokens);
@@ -144,8 +144,8 @@ TEST_CASE("a decode step has the key of the step before until its sequence enter
     const auto block = *rc::gen::element<std::int64_t>(16, 64, 128);
     const auto context = *rc::gen::inRange<std::int64_t>(0, 10'000);
     RankBatch now, next;
-    add_chunk(now, {1, context}, {block, 0, 0});
-    add_chunk(next, {1, context + 1}, {block, 0, 0});
+    add_chunk(now, {1, context}, {block, {KeyRule{}}});
+    add_chunk(next, {1, context + 1}, {block, {KeyRule{}}});
     RC_ASSERT((now == next) == ((context + 1) % block != 0));
   }));
 }
@@ -154,7 +154,8 @@ TEST_CASE("more tokens or more context never mean less work") {
   CHECK(rc::check([] {
     const auto& model = *rc::gen::elementOf(models());
     // In one attention form: at the border between two, the cheaper one may read other bytes.
-    const BatchRule rule{64, 0, 0};
+    BatchRule rule = batch_rule(model, 64);
+    for (KeyRule& keys : rule.rules) keys.naive_saves_per_pair = keys.expand_per_key = 0;
     const SequenceChunk small{*rc::gen::inRange<std::int64_t>(2, 500),
                               *rc::gen::inRange<std::int64_t>(0, 5000)};
     SequenceChunk large = small;
@@ -173,9 +174,9 @@ TEST_CASE("choosing the attention form never costs more multiply-accumulates tha
     const Architecture& model = models().back();  // DeepSeek-V3
     const BatchRule chosen = batch_rule(model, 64);
     BatchRule naive = chosen, absorbed = chosen;
-    naive.naive_saves_per_pair = 0;
-    naive.expand_per_context_token = 0;
-    absorbed.naive_saves_per_pair = -1;  // never saves
+    naive.rules[0].naive_saves_per_pair = 0;
+    naive.rules[0].expand_per_key = 0;
+    absorbed.rules[0].naive_saves_per_pair = -1;  // never saves
     const SequenceChunk chunk{*rc::gen::inRange<std::int64_t>(2, 2000),
                               *rc::gen::inRange<std::int64_t>(0, 50'000)};
     const auto flops = [&](const BatchRule& rule) {

@@ -22,6 +22,13 @@ struct Name {
   std::string operator()(const Attention& op) const {
     return op.phase == Phase::prefill ? "prefill" : "decode";
   }
+  std::string operator()(const IndexScores&) const { return "scores"; }
+  std::string operator()(const KeyChoice&) const { return "choice"; }
+  std::string operator()(const Recurrence& op) const {
+    return op.phase == Phase::prefill ? "chunks" : "recurrence";
+  }
+  std::string operator()(const RingPass& op) const { return "ring" + group(op.group, op.ranks); }
+  std::string operator()(const StageSend&) const { return "send"; }
   std::string operator()(const Elementwise& op) const {
     return "e" + std::to_string(static_cast<int>(op.role));
   }
@@ -39,9 +46,11 @@ struct Name {
   std::string operator()(const Combine& op) const { return "combine" + group(op.group, op.ranks); }
   static std::string group(Group group, std::int64_t ranks) {
     return std::string("(") +
-           (group == Group::tensor ? "tp"
-            : group == Group::data ? "dp"
-                                   : "ep") +
+           (group == Group::tensor           ? "tp"
+            : group == Group::data           ? "dp"
+            : group == Group::expert         ? "ep"
+            : group == Group::decode_context ? "dcp"
+                                             : "cp") +
            std::to_string(ranks) + ")";
   }
 };

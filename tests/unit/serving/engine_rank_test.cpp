@@ -8,10 +8,10 @@ using serving::Sequence;
 
 namespace {
 
-const llm::BatchRule kRule{1, 0, 0};
+const llm::BatchRule kRule{1, {llm::KeyRule{}}};
 
 serving::RankRules rules(std::int64_t budget, std::int64_t sequences = 1000) {
-  return {budget, sequences, 16, true, true, true};
+  return {budget, sequences, llm::KvPages(16), true, true, true};
 }
 
 Sequence sequence(std::int64_t request, std::int64_t input, std::int64_t output) {
