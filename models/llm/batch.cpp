@@ -44,6 +44,7 @@ RankBatch& RankBatch::operator+=(const RankBatch& other) {
   logit_sequences += other.logit_sequences;
   sequences += other.sequences;
   decode_sequences += other.decode_sequences;
+  ring_tokens += other.ring_tokens;
   for (std::size_t i = 0; i < loads.size(); ++i) loads[i] += other.loads[i];
   return *this;
 }
@@ -61,6 +62,11 @@ AttentionLoad decode_load(const KeyRule& rule, std::int64_t context, std::int64_
   return {1, 1, keys, keys};
 }
 
+// Whether a chunk of latent attention needs fewer multiply-accumulates in absorbed form.
+bool prefers_absorbed(const KeyRule& rule, std::int64_t context, std::int64_t new_tokens) {
+  return visible_pairs(rule, context, new_tokens) * rule.naive_saves_per_pair < context * rule.expand_per_key;
+}
+
 void add_load(AttentionLoads& loads, const KeyRule& rule, const SequenceChunk& chunk, std::int64_t block) {
   if (chunk.new_tokens == 1) {
     loads.decode += decode_load(rule, chunk.context_tokens, block);
@@ -69,8 +75,7 @@ void add_load(AttentionLoads& loads, const KeyRule& rule, const SequenceChunk& c
   const std::int64_t context = round_up(chunk.context_tokens, block);
   const AttentionLoad load{1, chunk.new_tokens, visible_pairs(rule, context, chunk.new_tokens),
                            visible_keys(rule, context, chunk.new_tokens)};
-  const bool absorbed = load.pairs * rule.naive_saves_per_pair < context * rule.expand_per_key;
-  (absorbed ? loads.decode : loads.prefill) += load;
+  (prefers_absorbed(rule, context, chunk.new_tokens) ? loads.decode : loads.prefill) += load;
 }
 
 }  // namespace
@@ -87,12 +92,70 @@ void add_chunk(RankBatch& batch, const SequenceChunk& chunk, const BatchRule& ru
   batch.decode_sequences += chunk.new_tokens == 1 ? 1 : 0;
 }
 
+void add_chunk(std::span<RankBatch> ranks, const SequenceChunk& chunk, const BatchRule& rule) {
+  core::check(!ranks.empty(), "context parallelism needs at least one rank");
+  if (ranks.size() == 1) {
+    add_chunk(ranks.front(), chunk, rule);
+    return;
+  }
+  if (chunk.new_tokens == 1) {
+    add_chunk(*std::min_element(ranks.begin(), ranks.end(),
+                                [](const RankBatch& a, const RankBatch& b) { return a.tokens < b.tokens; }),
+              chunk, rule);
+    return;
+  }
+  core::check(chunk.new_tokens >= 1 && chunk.context_tokens >= 0 && rule.block_tokens >= 1,
+              "a chunk needs new tokens, a context and a block size");
+  core::check(rule.rules.size() <= kMostKeyRules, "more rules of visible keys than a batch can hold");
+  const auto count = static_cast<std::int64_t>(ranks.size());
+  const std::int64_t context = round_up(chunk.context_tokens, rule.block_tokens);
+  const std::int64_t pieces = 2 * count;
+  const auto start = [&](std::int64_t piece) {
+    return piece * (chunk.new_tokens / pieces) + std::min(piece, chunk.new_tokens % pieces);
+  };
+  for (std::int64_t r = 0; r < count; ++r) {
+    RankBatch& batch = ranks[static_cast<std::size_t>(r)];
+    std::int64_t tokens = 0;
+    std::array<AttentionLoad, kMostKeyRules> loads{};
+    for (const std::int64_t piece : {r, pieces - 1 - r}) {
+      const std::int64_t first = start(piece), queries = start(piece + 1) - first;
+      if (queries == 0) continue;
+      tokens += queries;
+      for (std::size_t i = 0; i < rule.rules.size(); ++i) {
+        AttentionLoad& load = loads[i];
+        load.sequences = 1;
+        load.query_tokens += queries;
+        load.pairs += visible_pairs(rule.rules[i], context + first, queries);
+        // In windows and chunks the pieces see other keys; else both choose from those before the later
+        // piece.
+        const std::int64_t keys = load.kv_tokens + visible_keys(rule.rules[i], context + first, queries);
+        const bool own_keys = rule.rules[i].chunk > 0 || rule.rules[i].latest;
+        const std::int64_t all = (context + first + queries) / rule.rules[i].ratio;
+        load.kv_tokens = own_keys ? keys : std::min(keys, all);
+      }
+    }
+    batch.ring_tokens += core::divide_up(context, count) + tokens;
+    if (tokens == 0) continue;
+    for (std::size_t i = 0; i < rule.rules.size(); ++i) {
+      const bool absorbed = prefers_absorbed(rule.rules[i], context, chunk.new_tokens);
+      (absorbed ? batch.loads[i].decode : batch.loads[i].prefill) += loads[i];
+    }
+    batch.tokens += tokens;
+    ++batch.sequences;
+    // Rank 0 has the last piece, unless the pieces outnumber the tokens: then the last one that has any.
+    const std::int64_t last = std::min(pieces, chunk.new_tokens) - 1;
+    const bool has_last = r == std::min(last, pieces - 1 - last);
+    batch.logit_sequences += chunk.needs_logits && has_last ? 1 : 0;
+  }
+}
+
 }  // namespace moesim::llm
 
 std::size_t std::hash<moesim::llm::RankBatch>::operator()(
     const moesim::llm::RankBatch& batch) const noexcept {
   using moesim::llm::mix;
-  std::uint64_t state = mix(mix(mix(0, batch.tokens), batch.logit_sequences), batch.decode_sequences);
+  std::uint64_t state =
+      mix(mix(mix(mix(0, batch.tokens), batch.logit_sequences), batch.decode_sequences), batch.ring_tokens);
   for (const moesim::llm::AttentionLoads& loads : batch.loads) {
     // Rules that the model does not have stay empty: leave them out, and say which ones are there.
     if (loads.prefill.sequences + loads.decode.sequences == 0) continue;

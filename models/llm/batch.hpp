@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <vector>
 
 #include "models/llm/architecture.hpp"
@@ -47,7 +48,9 @@ struct RankBatch {
   std::int64_t tokens = 0;
   std::int64_t logit_sequences = 0;
   std::int64_t sequences = 0;
-  std::int64_t decode_sequences = 0;                // of one new token
+  std::int64_t decode_sequences = 0;  // of one new token
+  // Context parallelism: KV rows that this rank passes to the next one, those of prefill sequences.
+  std::int64_t ring_tokens = 0;
   std::array<AttentionLoads, kMostKeyRules> loads;  // by BatchRule::rules
 
   RankBatch& operator+=(const RankBatch& other);
@@ -75,6 +78,13 @@ struct BatchRule {
 //    multiply-accumulates.
 // Throws core::InvariantError unless new_tokens >= 1, context_tokens >= 0, block_tokens >= 1.
 void add_chunk(RankBatch& batch, const SequenceChunk& chunk, const BatchRule& rule);
+
+// Adds one chunk to context-parallel ranks. New tokens are cut into 2 x ranks pieces, of which rank r
+// computes the ones numbered r and 2 x ranks - 1 - r (zigzag, arXiv 2411.01783): under a causal mask every
+// rank has the same number of pairs where the pieces are equal. One new token goes to the rank with fewest
+// tokens. The last token's logits are computed where it is. Pairs and tokens of all ranks together are those
+// of add_chunk.
+void add_chunk(std::span<RankBatch> ranks, const SequenceChunk& chunk, const BatchRule& rule);
 
 }  // namespace moesim::llm
 

@@ -38,6 +38,9 @@ void check_attention(const GroupedQueryAttention& attention, const Layout& layou
   } else {
     equations.divides("tp", layout.tp, "kv_heads", attention.kv_heads);
   }
+  // The ranks of a decode context group hold the same KV heads.
+  const std::int64_t copies = std::max<std::int64_t>(1, layout.tp / attention.kv_heads);
+  equations.divides("copies of each KV head (= tp / kv_heads, at least 1)", copies, "dcp", layout.dcp);
 }
 
 void check_attention(const LatentAttention& attention, const Layout& layout, Equations& equations) {
@@ -52,6 +55,10 @@ void check_attention(const CompressedAttention& attention, const Layout& layout,
 void check_attention(const RecurrentAttention& attention, const Layout& layout, Equations& equations) {
   equations.divides("key_heads", attention.key_heads, "tp", layout.tp);
   equations.divides("value_heads", attention.value_heads, "tp", layout.tp);
+  if (layout.cp > 1) {
+    equations.add("cp must be 1 for recurrent layers, but it is " + std::to_string(layout.cp) +
+                  ": each token needs the state that the one before it left");
+  }
 }
 
 void check_attention(const NoAttention&, const Layout&, Equations&) {}
@@ -62,8 +69,10 @@ void check_ffn(const DenseFfn& ffn, const Layout& layout, Equations& equations) 
 
 void check_ffn(const MoeFfn& ffn, const Layout& layout, Equations& equations) {
   equations.divides("experts", ffn.experts, "ep", layout.ep);
-  if ((layout.tp * layout.dp) % layout.ep != 0) return;  // reported once for the layout
-  equations.divides("expert_width", ffn.expert_width, "moe_tp (= tp * dp / ep)", layout.moe_tp());
+  if ((layout.tp * layout.token_groups()) % layout.ep != 0) return;  // reported once for the layout
+  equations.divides("expert_width", ffn.expert_width,
+                    layout.cp > 1 ? "moe_tp (= tp * dp * cp / ep)" : "moe_tp (= tp * dp / ep)",
+                    layout.moe_tp());
   equations.divides("shared expert width", ffn.total_shared_width(), "its shards",
                     shared_expert_shards(layout));
 }
@@ -77,7 +86,7 @@ std::int64_t group_size(const Layout& layout, Group group) {
     case Group::tensor:
       return layout.tp;
     case Group::data:
-      return layout.dp;
+      return layout.token_groups();
     case Group::expert:
       return layout.ep;
     case Group::context:
@@ -89,7 +98,7 @@ std::int64_t group_size(const Layout& layout, Group group) {
 }
 
 MoeExchange moe_exchange(const Layout& layout) {
-  if (layout.dp == 1) return MoeExchange::all_reduce;
+  if (layout.token_groups() == 1) return MoeExchange::all_reduce;
   return layout.moe_tp() == 1 ? MoeExchange::dispatch : MoeExchange::gather_scatter;
 }
 
@@ -104,7 +113,7 @@ std::int64_t shared_expert_shards(const Layout& layout) {
     case MoeExchange::dispatch:
       return 1;
     case MoeExchange::gather_scatter:
-      return layout.tp * layout.dp;
+      return layout.tp * layout.token_groups();
   }
   core::fail_invariant("unknown exchange");
 }
@@ -122,15 +131,23 @@ std::vector<std::string> layout_problems(const Architecture& architecture, const
                   std::to_string(layout.pp));
     return equations.take();
   }
-  if (layout.pp != 1) {
-    equations.add("pp must be 1, but it is " + std::to_string(layout.pp) +
-                  ": splitting the layers over pipeline stages is not supported");
+  if (layout.cp < 1 || layout.dcp < 1) {
+    equations.add("cp and dcp must be at least 1, but they are " + std::to_string(layout.cp) + " and " +
+                  std::to_string(layout.dcp));
+    return equations.take();
   }
+  if (layout.pp > architecture.layer_count()) {
+    equations.add("pp must be at most the number of layers, but " + std::to_string(layout.pp) + " > " +
+                  std::to_string(architecture.layer_count()));
+  }
+  equations.divides("tp", layout.tp, "dcp", layout.dcp);
   const bool has_experts =
       std::any_of(architecture.layers.begin(), architecture.layers.end(),
                   [](const auto& group) { return std::holds_alternative<MoeFfn>(group.ffn); });
   if (has_experts) {
-    equations.divides("tp * dp", layout.tp * layout.dp, "ep", layout.ep);
+    const bool contexts = layout.cp > 1;
+    equations.divides(contexts ? "tp * dp * cp" : "tp * dp", layout.tp * layout.token_groups(), "ep",
+                      layout.ep);
   } else if (layout.ep != 1) {
     equations.add("ep must be 1 for a model without experts, but it is " + std::to_string(layout.ep));
   }
@@ -145,6 +162,36 @@ std::vector<std::string> layout_problems(const Architecture& architecture, const
     std::visit([&](const auto& ffn) { check_ffn(ffn, layout, equations); }, group.ffn);
   }
   return equations.take();
+}
+
+std::vector<std::int64_t> stage_layers(const Architecture& architecture, std::int64_t stages,
+                                       std::int64_t stage) {
+  core::check(stage >= 0 && stage < stages, "there is no such stage");
+  const std::int64_t layers = architecture.layer_count();
+  const std::int64_t remainder = layers % stages;
+  // Stages stages - 1 - remainder, ..., stages - 2 have one layer more.
+  const auto before = [&](std::int64_t s) {
+    const std::int64_t longer = std::clamp<std::int64_t>(s - (stages - 1 - remainder), 0, remainder);
+    return s * (layers / stages) + longer;
+  };
+  const std::int64_t first = before(stage), end = before(stage + 1);
+  std::vector<std::int64_t> counts(architecture.layers.size(), 0);
+  std::int64_t position = 0;
+  for (const LayerRun& run : layer_runs(architecture)) {
+    const std::int64_t from = std::max(first, position), to = std::min(end, position + run.count);
+    if (from < to) counts[run.group] += to - from;
+    position += run.count;
+  }
+  return counts;
+}
+
+std::vector<std::string> run_problems(const Architecture& architecture, const Layout& layout) {
+  std::vector<std::string> problems = layout_problems(architecture, layout);
+  if (layout.pp > 1) {
+    problems.push_back("pp must be 1, but it is " + std::to_string(layout.pp) +
+                       ": steps of several pipeline stages cannot be simulated yet");
+  }
+  return problems;
 }
 
 }  // namespace moesim::llm

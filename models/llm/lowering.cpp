@@ -142,25 +142,44 @@ void emit_head(const Emitter& emit) {
 
 }  // namespace
 
-void lower(const Architecture& architecture, const Layout& layout, const Formats& formats,
-           const RankBatch& batch, std::int64_t group_tokens, StepOperators& out) {
+void lower_stage(const Architecture& architecture, const Layout& layout, const Formats& formats,
+                 const RankBatch& batch, std::int64_t group_tokens, std::int64_t stage, StepOperators& out) {
   core::check(batch.tokens >= 1, "an empty batch has no operators (an idle rank runs one dummy token)");
   core::check(group_tokens >= batch.tokens, "the ranks together have fewer tokens than one of them");
+  core::check(stage >= 0 && stage < layout.pp, "there is no such pipeline stage");
   const std::vector<KeyRule> rules = key_rules(architecture);
   const auto emitter = [&](std::vector<Operator>& to) {
     to.clear();
     return Emitter{architecture, layout, formats, batch, rules, group_tokens, to};
   };
   const Emitter embedding = emitter(out.embedding);
-  embedding.out.push_back(Embedding{batch.tokens, architecture.hidden_size});
-  embedding.add_partial_results();
+  if (stage == 0) {
+    embedding.out.push_back(Embedding{batch.tokens, architecture.hidden_size});
+    embedding.add_partial_results();
+  }
   out.layers.resize(architecture.layers.size());
+  const std::vector<std::int64_t> counts =
+      layout.pp > 1 ? stage_layers(architecture, layout.pp, stage) : std::vector<std::int64_t>{};
   for (std::size_t i = 0; i < out.layers.size(); ++i) {
     out.layers[i].group = i;
-    out.layers[i].count = architecture.layers[i].count;
-    emit_layer(architecture.layers[i], emitter(out.layers[i].operators));
+    out.layers[i].count = counts.empty() ? architecture.layers[i].count : counts[i];
+    const Emitter layer = emitter(out.layers[i].operators);
+    if (out.layers[i].count > 0) emit_layer(architecture.layers[i], layer);
   }
-  emit_head(emitter(out.head));
+  const Emitter head = emitter(out.head);
+  const Emitter send = emitter(out.send);
+  if (stage + 1 == layout.pp) {
+    emit_head(head);
+  } else {
+    send.out.push_back(StageSend{send.stream_tokens() * architecture.residual_streams *
+                                 architecture.hidden_size * kStreamBytes});
+  }
+}
+
+void lower(const Architecture& architecture, const Layout& layout, const Formats& formats,
+           const RankBatch& batch, std::int64_t group_tokens, StepOperators& out) {
+  core::check(layout.pp == 1, "a layout of several pipeline stages is lowered stage by stage");
+  lower_stage(architecture, layout, formats, batch, group_tokens, 0, out);
 }
 
 void set_expert_rows(std::span<Operator> operators, std::span<const std::int64_t> rows_by_expert) {

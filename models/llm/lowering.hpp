@@ -16,6 +16,13 @@
 //    slices; with dispatch each rank routes and dispatches ceil(T / tp) tokens (and its shared experts work
 //    on those), and an all-gather over the tensor group follows combine; with gather_scatter each rank routes
 //    the tokens of all data-parallel ranks.
+//  - With sequence_parallel the all-reduces over the tensor group become a reduce-scatter, and an all-gather
+//  behind the norm that follows; norms and residual adds work on ceil(T / tp) tokens.
+//  - With cp > 1 a rank has pieces of each prompt (add_chunk for several ranks); its batch's RingPass brings
+//  the
+//    other ranks' KV rows by. With dcp > 1 the decode kernel serves the heads of all dcp ranks on 1 / dcp of
+//    the keys; queries are gathered before and results scattered after; prefill gathers the rows of the
+//    context.
 //  - The residual add is fused into the next norm; the first norm is charged one and the last is not, so that
 //  the
 //    sum is right and all layers of a group are equal.
@@ -46,6 +53,7 @@ struct StepOperators {
   std::vector<Operator> embedding;
   std::vector<LayerOperators> layers;
   std::vector<Operator> head;
+  std::vector<Operator> send;  // to the next pipeline stage
 };
 
 // Fills `out` with the operators of one rank for `batch`; reuses its memory. All ranks of a data-parallel
@@ -55,6 +63,12 @@ struct StepOperators {
 // group_tokens < batch.tokens.
 void lower(const Architecture& architecture, const Layout& layout, const Formats& formats,
            const RankBatch& batch, std::int64_t group_tokens, StepOperators& out);
+
+// The same for one of layout.pp pipeline stages: its layers (stage_layers(); a layer group without layers in
+// the stage has no operators), the embedding in the first, the head in the last, and a send in the others.
+// lower() is for layouts with one stage.
+void lower_stage(const Architecture& architecture, const Layout& layout, const Formats& formats,
+                 const RankBatch& batch, std::int64_t group_tokens, std::int64_t stage, StepOperators& out);
 
 // Points every grouped operator of a layer at the rows of the rank's experts (one entry per expert on the
 // rank).

@@ -43,26 +43,32 @@ struct CachedAttention {
     const std::int64_t context = load.kv_tokens - std::min(load.kv_tokens, load.query_tokens);
     emit.all_gather(Group::decode_context, context * cached_bytes);
     if (emit.layout.cp > 1) {
-      emit.out.push_back(RingPass{load.query_tokens * cached_bytes, Group::context, emit.layout.cp});
+      emit.out.push_back(RingPass{emit.batch.ring_tokens * cached_bytes, Group::context, emit.layout.cp});
     }
   }
-  // Decode: queries to all ranks of the group, then the partial results and their f32 log-sum-exps back.
+  // Decode: queries to all ranks that share the rows, then the partial results and their f32 log-sum-exps
+  // back. The context-parallel ranks take each other's queries too: each works on its share of the keys of
+  // all sequences, which is as much as its own sequences have where the ranks are equally full.
   void decode(Attention op, const AttentionLoad& load) const {
     if (load.sequences == 0) return;
-    const std::int64_t dcp = emit.layout.dcp;
+    const std::int64_t dcp = emit.layout.dcp, cp = emit.layout.cp;
     const AttentionLoad share = decode_share(load, dcp);
-    const std::int64_t all_heads = op.query_heads * dcp;
-    emit.all_gather(Group::decode_context, load.query_tokens * all_heads * op.qk_dim * kStreamBytes);
+    const std::int64_t queries = load.query_tokens * cp;
+    const std::int64_t heads = op.query_heads, all_heads = heads * dcp;
+    emit.all_gather(Group::context, queries * heads * op.qk_dim * kStreamBytes);
+    emit.all_gather(Group::decode_context, queries * all_heads * op.qk_dim * kStreamBytes);
     op.phase = Phase::decode;
-    op.sequences = share.sequences;
-    op.query_tokens = share.query_tokens;
+    op.sequences = share.sequences * cp;
+    op.query_tokens = queries;
     op.pairs = share.pairs;
     op.kv_tokens = share.kv_tokens;
     op.query_heads = all_heads;
     emit.out.push_back(op);
     constexpr std::int64_t kLogSumExpBytes = 4;
-    emit.all_gather(Group::decode_context, load.query_tokens * all_heads * kLogSumExpBytes);
-    emit.reduce_scatter(Group::decode_context, load.query_tokens * all_heads * op.v_dim * kStreamBytes);
+    emit.all_gather(Group::decode_context, queries * all_heads * kLogSumExpBytes);
+    emit.reduce_scatter(Group::decode_context, queries * all_heads * op.v_dim * kStreamBytes);
+    emit.all_gather(Group::context, queries * heads * kLogSumExpBytes);
+    emit.reduce_scatter(Group::context, queries * heads * op.v_dim * kStreamBytes);
   }
   void prefill(Attention op, const AttentionLoad& load) const {
     if (load.sequences == 0) return;
@@ -92,7 +98,10 @@ void emit_index(const IndexWork& index, const KeyRule& scored, const KeyRule& ke
                                    index.head_dim, index.key_bytes, index.compute});
   };
   scores(Phase::prefill, all.prefill);
-  scores(Phase::decode, all.decode);
+  // Ranks that share the keys score their own ones and gather the scores.
+  scores(Phase::decode, decode_share(all.decode, emit.layout.dcp));
+  constexpr std::int64_t kScoreBytes = 4;
+  emit.all_gather(Group::decode_context, all.decode.pairs * kScoreBytes);
   const std::int64_t candidates = all.prefill.pairs + all.decode.pairs;
   const AttentionLoads& chosen = emit.loads(kept);
   if (candidates > 0) emit.out.push_back(KeyChoice{candidates, chosen.prefill.pairs + chosen.decode.pairs});

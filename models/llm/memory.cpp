@@ -230,8 +230,9 @@ std::int64_t state_bytes(const Architecture& architecture, const Layout& layout)
 std::int64_t kv_bytes(const Architecture& architecture, const Layout& layout, NumberFormat kv,
                       std::int64_t tokens) {
   std::int64_t bytes = state_bytes(architecture, layout);
+  const std::int64_t own = core::divide_up(tokens, layout.cp * layout.dcp);
   for (const KvRows& rows : kv_rows(architecture, layout, kv)) {
-    const std::int64_t held = rows.keeps > 0 ? std::min(tokens, rows.keeps) : tokens;
+    const std::int64_t held = rows.keeps > 0 ? std::min(own, rows.keeps) : own;
     bytes += rows.layers * rows.bytes * (held / rows.ratio);
   }
   return bytes;

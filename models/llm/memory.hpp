@@ -52,7 +52,8 @@ struct KvRows {
 // convolution in bf16. Independent of the context.
 [[nodiscard]] std::int64_t state_bytes(const Architecture& architecture, const Layout& layout);
 
-// All bytes that one sequence of `tokens` tokens keeps on each tensor rank: rows and states.
+// All bytes that one sequence of `tokens` tokens keeps on each tensor rank: rows and states. Context-parallel
+// and decode context-parallel ranks have equal shares of the tokens, rounded up.
 [[nodiscard]] std::int64_t kv_bytes(const Architecture& architecture, const Layout& layout, NumberFormat kv,
                                     std::int64_t tokens);
 

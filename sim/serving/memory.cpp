@@ -142,7 +142,7 @@ std::string memory_remedy(const Scenario& scenario, const std::string& name, con
   if (std::string blamed = blamed_setting(scenario, name, pool); !blamed.empty()) return blamed;
   const std::int64_t devices = hardware::device_count(scenario.cluster);
   const auto fits = [&](const Pool& candidate) {
-    return llm::layout_problems(scenario.model, candidate.layout()).empty() &&
+    return llm::run_problems(scenario.model, candidate.layout()).empty() &&
            memory_budget(scenario, name, candidate).kv_blocks > 0;
   };
   for (std::int64_t factor = 2; factor <= 1024; factor *= 2) {

@@ -109,7 +109,7 @@ void check_layouts(const Scenario& scenario, config::Problems& problems) {
   std::string equation;
   for (const auto& [name, pool] : scenario.deployment.pools) {
     const std::string pointer = fmt::format("/deployment/pools/{}", name);
-    for (const std::string& problem : llm::layout_problems(scenario.model, pool.layout())) {
+    for (const std::string& problem : llm::run_problems(scenario.model, pool.layout())) {
       problems.error(pointer, problem, "", "illegal_layout");
     }
     needed += pool.replicas * pool.layout().ranks();
