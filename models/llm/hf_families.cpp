@@ -2,13 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <string>
+
 namespace moesim::llm {
 
 namespace {
-
-constexpr std::string_view kIndexer = "sparse attention with an indexer (index_topk)";
-constexpr std::string_view kLinear = "linear attention layers with a constant state";
-constexpr std::string_view kWindow = "sliding-window attention of some layers";
 
 constexpr HfFamily kFamilies[] = {
     {"llama", "LlamaForCausalLM", read_hf_llama, ""},
@@ -32,33 +31,34 @@ constexpr HfFamily kFamilies[] = {
     {"deepseek_v3", "DeepseekV3ForCausalLM", read_hf_deepseek, ""},
     {"kimi_k2", "DeepseekV3ForCausalLM", read_hf_deepseek, ""},
     {"kimi_k25", "KimiK25ForConditionalGeneration", read_hf_deepseek, ""},
+    {"deepseek_v32", "DeepseekV32ForCausalLM", read_hf_deepseek_v32, ""},
+    {"glm_moe_dsa", "GlmMoeDsaForCausalLM", read_hf_deepseek_v32, ""},
+    {"deepseek_v4", "DeepseekV4ForCausalLM", read_hf_deepseek_v4, ""},
+    {"deepseek_ref", "DeepseekV4ForCausalLM", read_hf_deepseek_v4, ""},
+    {"gpt_oss", "GptOssForCausalLM", read_hf_gpt_oss, ""},
+    {"llama4_text", "Llama4ForConditionalGeneration", read_hf_llama4, ""},
+    {"llama4_text", "Llama4ForCausalLM", read_hf_llama4, ""},
+    {"qwen3_next", "Qwen3NextForCausalLM", read_hf_qwen3_next, ""},
+    {"qwen3_5_text", "Qwen3_5ForConditionalGeneration", read_hf_qwen3_5, ""},
+    {"qwen3_5_text", "Qwen3_5ForCausalLM", read_hf_qwen3_5, ""},
+    {"qwen3_5_moe_text", "Qwen3_5MoeForConditionalGeneration", read_hf_qwen3_next, ""},
+    {"qwen3_5_moe_text", "Qwen3_5MoeForCausalLM", read_hf_qwen3_next, ""},
+    {"kimi_linear", "KimiLinearForCausalLM", read_hf_kimi_linear, ""},
+    {"kimi_linear", "KimiK3ForConditionalGeneration", read_hf_kimi_linear, ""},
+    {"minimax_m3", "MiniMaxM3ForCausalLM", read_hf_minimax_m3, ""},
+    {"minimax_text_01", "MiniMaxText01ForCausalLM", read_hf_minimax, ""},
+    {"minimax", "MiniMaxForCausalLM", read_hf_minimax, ""},
+    {"minimax_m1", "MiniMaxM1ForCausalLM", read_hf_minimax, ""},
+    {"mimo_v2_flash", "MiMoV2FlashForCausalLM", read_hf_mimo_v2_flash, ""},
+    {"gemma2", "Gemma2ForCausalLM", read_hf_gemma2, ""},
+    {"gemma3_text", "Gemma3ForCausalLM", read_hf_gemma3, ""},
+    {"gemma3_text", "Gemma3ForConditionalGeneration", read_hf_gemma3, ""},
+    {"nemotron_h", "NemotronHForCausalLM", read_hf_nemotron_h, ""},
+    {"switch_transformers", "SwitchTransformersForConditionalGeneration", read_hf_switch, ""},
 
-    {"deepseek_v32", "DeepseekV32ForCausalLM", nullptr, kIndexer},
-    {"glm_moe_dsa", "GlmMoeDsaForCausalLM", nullptr, kIndexer},
-    {"deepseek_v4", "DeepseekV4ForCausalLM", nullptr,
-     "compressed sparse attention (compress_ratios), hash layers and hyper-connections"},
-    {"deepseek_ref", "DeepseekV4ForCausalLM", nullptr,
-     "compressed sparse attention (compress_ratios), hash layers and hyper-connections"},
-    {"gpt_oss", "GptOssForCausalLM", nullptr,
-     "attention sinks, and sliding-window attention of every second layer"},
-    {"llama4_text", "Llama4ForConditionalGeneration", nullptr,
-     "chunked attention and layers without rotation (attention_chunk_size, no_rope_layers)"},
-    {"qwen3_next", "Qwen3NextForCausalLM", nullptr, kLinear},
-    {"qwen3_5_text", "Qwen3_5ForConditionalGeneration", nullptr, kLinear},
-    {"qwen3_5_moe_text", "Qwen3_5MoeForConditionalGeneration", nullptr, kLinear},
-    {"kimi_linear", "KimiLinearForCausalLM", nullptr, kLinear},
-    {"kimi_linear", "KimiK3ForConditionalGeneration", nullptr, kLinear},
-    {"minimax_m3", "MiniMaxM3ForCausalLM", nullptr,
-     "block-sparse attention with an index (sparse_attention_config)"},
-    {"minimax_text_01", "MiniMaxText01ForCausalLM", nullptr, kLinear},
-    {"minimax", "MiniMaxForCausalLM", nullptr, kLinear},
-    {"minimax_m1", "MiniMaxM1ForCausalLM", nullptr, kLinear},
-    {"mimo_v2_flash", "MiMoV2FlashForCausalLM", nullptr, kWindow},
-    {"gemma2", "Gemma2ForCausalLM", nullptr, kWindow},
-    {"gemma3_text", "Gemma3ForCausalLM", nullptr, kWindow},
-    {"nemotron_h", "NemotronHForCausalLM", nullptr, "state-space layers (Mamba-2)"},
-    {"switch_transformers", "SwitchTransformersForConditionalGeneration", nullptr,
-     "an encoder and FFNs without a gate"},
+    {"longcat_flash", "LongcatFlashForCausalLM", nullptr,
+     "two attentions and two dense FFNs beside each mixture of experts (shortcut-connected experts)"},
+    {"step3p5", "Step3p5ForCausalLM", nullptr, "a gate per head on the result of attention"},
 };
 
 }  // namespace
@@ -81,16 +81,23 @@ const HfFamily* hf_family_of_class(std::string_view architecture) {
 
 namespace hf {
 
-std::int64_t read_frame(HfFields& fields, Architecture& architecture) {
+void expect_activation(HfFields& fields, std::string_view key, Names activations) {
+  const std::string activation = fields.text_or(key, *activations.begin());
+  if (std::find(activations.begin(), activations.end(), activation) != activations.end()) return;
+  fields.refuse(key, fmt::format("FFNs of this family have the activation {}; \"{}\" is not known",
+                                 fmt::join(activations, " or "), activation.substr(0, 40)));
+}
+
+std::int64_t read_frame(HfFields& fields, Architecture& architecture, Names activations) {
   architecture.vocab_size = fields.whole("vocab_size");
   architecture.hidden_size = fields.whole("hidden_size");
-  architecture.max_context_tokens = fields.whole("max_position_embeddings");
+  // Kimi Linear has model_max_length only.
+  const std::int64_t longest = fields.whole_or("model_max_length", 0);
+  architecture.max_context_tokens = longest > 0 && fields.take("max_position_embeddings") == nullptr
+                                        ? longest
+                                        : fields.whole("max_position_embeddings");
   architecture.tied_embeddings = fields.flag_or("tie_word_embeddings", architecture.tied_embeddings);
-  const std::string activation = fields.text_or("hidden_act", "silu");
-  if (activation != "silu" && activation != "swish") {
-    fields.refuse("hidden_act", fmt::format("FFNs are gated by silu; \"{}\" cannot be expressed",
-                                            activation.substr(0, 40)));
-  }
+  expect_activation(fields, "hidden_act", activations);
   return fields.whole("num_hidden_layers", 1, kMostHfLayers);
 }
 
@@ -109,23 +116,27 @@ std::int64_t read_head_dim(HfFields& fields, std::int64_t hidden, std::int64_t h
   return hidden / heads;
 }
 
-// The rotated part of a head, 0 for all of it. rotary_dim counts where both ways of saying it are there.
-std::int64_t read_rotation(HfFields& fields, std::int64_t head_dim) {
-  const double factor = fields.number_or("partial_rotary_factor", 1.0, 0.0, 1.0);
+// The rotated part of a head. rotary_dim counts where both ways of saying it are there.
+void read_rotation(HfFields& fields, GroupedQueryAttention& attention) {
+  HfFields* inner = rope_parameters(fields);
+  if (inner != nullptr && inner->take("partial_rotary_factor") == nullptr) inner = nullptr;
+  const double stated_factor = fields.number_or("partial_rotary_factor", 1.0, 0.0, 1.0);
+  const double factor =
+      inner != nullptr ? inner->number_or("partial_rotary_factor", 1.0, 0.0, 1.0) : stated_factor;
   const std::int64_t stated = fields.whole_or("rotary_dim", 0);
-  if (stated == 0 && factor == 1.0) return 0;
-  const std::string_view key = stated > 0 ? "rotary_dim" : "partial_rotary_factor";
+  if (stated == 0 && factor == 1.0) return;
   const std::int64_t rotated =
-      stated > 0 ? stated : static_cast<std::int64_t>(static_cast<double>(head_dim) * factor);
-  if (rotated <= 0) fields.refuse(key, "attention without rotation cannot be expressed");
-  if (rotated % 2 != 0 || rotated > head_dim) {
-    fields.contradiction(key,
-                         fmt::format("{} of the {} elements of a head would be rotated: they must be pairs "
-                                     "inside the head",
-                                     rotated, head_dim));
-    return 0;
+      stated > 0 ? stated : static_cast<std::int64_t>(static_cast<double>(attention.head_dim) * factor);
+  attention.position_free = rotated == 0;
+  if (rotated % 2 != 0 || rotated > attention.head_dim) {
+    HfFields& owner = stated > 0 || inner == nullptr ? fields : *inner;
+    owner.contradiction(stated > 0 ? "rotary_dim" : "partial_rotary_factor",
+                        fmt::format("{} of the {} elements of a head would be rotated: they must be pairs "
+                                    "inside the head",
+                                    rotated, attention.head_dim));
+    return;
   }
-  return rotated == head_dim ? 0 : rotated;
+  attention.rotated_dim = rotated == attention.head_dim ? 0 : rotated;
 }
 
 }  // namespace
@@ -147,26 +158,26 @@ GroupedQueryAttention read_grouped_query(HfFields& fields, std::int64_t hidden) 
   attention.query_heads = fields.whole("num_attention_heads");
   attention.kv_heads = fields.whole_or("num_key_value_heads", attention.query_heads, 1);
   attention.head_dim = read_head_dim(fields, hidden, attention.query_heads);
-  attention.rotated_dim = read_rotation(fields, attention.head_dim);
+  read_rotation(fields, attention);
   check_heads(fields, "num_key_value_heads", attention);
   return attention;
 }
 
-void expect_full_attention(HfFields& fields, const Architecture& architecture, std::int64_t layers) {
-  const bool used = fields.flag_or("use_sliding_window", true);
-  const std::int64_t window = fields.whole_or("sliding_window", 0);
-  // Qwen: the layers before max_window_layers have full attention.
-  const std::int64_t from = fields.whole_or("max_window_layers", 0);
-  if (used && window > 0 && window < architecture.max_context_tokens && from < layers) {
-    fields.refuse("sliding_window",
-                  fmt::format("layers with a sliding window of {} tokens cannot be expressed", window));
-  }
-  for (const std::string& type : fields.texts("layer_types")) {
-    if (type == "full_attention") continue;
-    fields.refuse("layer_types",
-                  fmt::format("layers of type \"{}\" cannot be expressed", type.substr(0, 40)));
-    return;
-  }
+MoeFfn read_experts(HfFields& fields, std::string_view experts, std::string_view top_k,
+                    std::string_view width) {
+  MoeFfn moe;
+  moe.experts = fields.whole(experts);
+  moe.top_k = fields.whole(top_k);
+  moe.expert_width = fields.whole(width);
+  check_top_k(fields, top_k, moe);
+  return moe;
+}
+
+MoeFfn read_deepseek_experts(HfFields& fields) {
+  MoeFfn moe = read_experts(fields, "n_routed_experts", "num_experts_per_tok", "moe_intermediate_size");
+  moe.shared_experts = fields.whole_or("n_shared_experts", 0);
+  moe.shared_width = moe.shared_experts > 0 ? moe.expert_width : 0;
+  return moe;
 }
 
 }  // namespace hf

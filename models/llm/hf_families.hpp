@@ -2,6 +2,8 @@
 // function each.
 #pragma once
 
+#include <functional>
+#include <initializer_list>
 #include <span>
 #include <string>
 #include <string_view>
@@ -42,12 +44,15 @@ struct HfFieldMeaning {
 };
 [[nodiscard]] HfFieldMeaning hf_field_meaning(std::string_view key);
 
-// Readers of the families, by file.
+// Readers of the families, by file: dense FFNs,
 void read_hf_llama(HfFields& fields, Architecture& architecture);
 void read_hf_mistral(HfFields& fields, Architecture& architecture);
 void read_hf_qwen2(HfFields& fields, Architecture& architecture);
 void read_hf_qwen3(HfFields& fields, Architecture& architecture);
 void read_hf_mimo(HfFields& fields, Architecture& architecture);
+void read_hf_gemma2(HfFields& fields, Architecture& architecture);
+void read_hf_gemma3(HfFields& fields, Architecture& architecture);
+// experts,
 void read_hf_mixtral(HfFields& fields, Architecture& architecture);
 void read_hf_phimoe(HfFields& fields, Architecture& architecture);
 void read_hf_olmoe(HfFields& fields, Architecture& architecture);
@@ -57,37 +62,76 @@ void read_hf_glm4_moe(HfFields& fields, Architecture& architecture);
 void read_hf_minimax_m2(HfFields& fields, Architecture& architecture);
 void read_hf_dbrx(HfFields& fields, Architecture& architecture);
 void read_hf_grok1(HfFields& fields, Architecture& architecture);
+// layers that see their keys in different ways,
+void read_hf_gpt_oss(HfFields& fields, Architecture& architecture);
+void read_hf_llama4(HfFields& fields, Architecture& architecture);
+void read_hf_minimax_m3(HfFields& fields, Architecture& architecture);
+void read_hf_mimo_v2_flash(HfFields& fields, Architecture& architecture);
+// latent and compressed attention,
 void read_hf_deepseek_v2(HfFields& fields, Architecture& architecture);
 void read_hf_deepseek(HfFields& fields, Architecture& architecture);
+void read_hf_deepseek_v32(HfFields& fields, Architecture& architecture);
+void read_hf_deepseek_v4(HfFields& fields, Architecture& architecture);
+// layers with a constant state,
+void read_hf_qwen3_next(HfFields& fields, Architecture& architecture);
+void read_hf_qwen3_5(HfFields& fields, Architecture& architecture);
+void read_hf_kimi_linear(HfFields& fields, Architecture& architecture);
+void read_hf_minimax(HfFields& fields, Architecture& architecture);
+void read_hf_nemotron_h(HfFields& fields, Architecture& architecture);
+// an encoder.
+void read_hf_switch(HfFields& fields, Architecture& architecture);
 
 // Pieces that families share.
 namespace hf {
 
-// vocab_size, hidden_size, max_position_embeddings, tie_word_embeddings, hidden_act; returns
-// num_hidden_layers.
-std::int64_t read_frame(HfFields& fields, Architecture& architecture);
+using Names = std::initializer_list<std::string_view>;
+
+// vocab_size, hidden_size, max_position_embeddings or model_max_length, tie_word_embeddings, hidden_act (one
+// of `activations`, the first where it is absent); returns num_hidden_layers.
+std::int64_t read_frame(HfFields& fields, Architecture& architecture, Names activations = {"silu", "swish"});
+// An activation changes no shape here, but whether there is a gate: only those of the family are accepted.
+void expect_activation(HfFields& fields, std::string_view key, Names activations);
 // num_attention_heads, num_key_value_heads, head_dim, partial_rotary_factor, rotary_dim.
 GroupedQueryAttention read_grouped_query(HfFields& fields, std::int64_t hidden);
+// kv_lora_rank, q_lora_rank, qk_rope_head_dim and the other sizes of latent attention.
+LatentAttention read_latent(HfFields& fields);
+// Experts, experts per token and width of one, under these names.
+MoeFfn read_experts(HfFields& fields, std::string_view experts, std::string_view top_k,
+                    std::string_view width);
+// The same under the names of DeepSeek, with shared experts of the same width (n_shared_experts).
+MoeFfn read_deepseek_experts(HfFields& fields);
 // Checks that kv heads divide the query heads and that experts are enough.
 void check_heads(HfFields& fields, std::string_view kv_key, const GroupedQueryAttention& attention);
 void check_top_k(HfFields& fields, std::string_view key, const MoeFfn& moe);
-// Refuses sliding windows and other attention of single layers: sliding_window, use_sliding_window,
-// max_window_layers, layer_types. A window that is as long as the context is none.
-void expect_full_attention(HfFields& fields, const Architecture& architecture, std::int64_t layers);
-// `count` layers with the same attention, equal ones in a row put together; ffn_at(i) is the FFN of layer i.
-template <class FfnAt>
-std::vector<LayerGroup> group_layers(std::int64_t count, const AttentionShape& attention, FfnAt&& ffn_at) {
-  std::vector<LayerGroup> groups;
-  for (std::int64_t i = 0; i < count; ++i) {
-    FfnShape ffn = ffn_at(i);
-    if (groups.empty() || groups.back().ffn != ffn) {
-      groups.push_back({1, attention, std::move(ffn)});
-    } else {
-      ++groups.back().count;
-    }
-  }
-  return groups;
-}
+
+// A list with one entry for each of `layers` layers, or empty where it is absent or after an error.
+std::vector<std::int64_t> per_layer(HfFields& fields, std::string_view key, std::int64_t layers);
+// The same of texts, each one of `known`.
+std::vector<std::string> layer_types(HfFields& fields, std::string_view key, std::int64_t layers,
+                                     Names known);
+// The window of each layer, 0 for none: use_sliding_window (`used` where it is absent), sliding_window,
+// layer_types, max_window_layers. A window that is as long as the context is none.
+std::vector<std::int64_t> read_windows(HfFields& fields, const Architecture& architecture,
+                                       std::int64_t layers, bool used);
+
+// The order of a network with these kinds of layers: patterns of few entries, by dynamic programming over
+// all patterns of up to 64 layers.
+std::vector<LayerPattern> shortest_order(std::span<const std::int64_t> kinds);
+// Fills `layers` and `order` with `count` layers: `layer_at(i)` is layer i, without its count. Equal layers
+// are one group; without layers that take turns there is no order.
+void set_layers(Architecture& architecture, std::int64_t count,
+                const std::function<LayerGroup(std::int64_t)>& layer_at);
+// The kinds of these layers with the number of each, in the order of their first layers.
+std::vector<LayerGroup> layer_kinds(std::int64_t count,
+                                    const std::function<LayerGroup(std::int64_t)>& layer_at);
+
+// rope_parameters, or that of its full-attention layers; nullptr where there is none.
+HfFields* rope_parameters(HfFields& fields);
+// rope_scaling, or rope_parameters.
+void read_rope_scaling(HfFields& fields, Architecture& architecture);
+// The layers for multi-token prediction. They are as the last layer of the network, unless the family has put
+// another kind into `prediction`.
+void read_prediction(HfFields& fields, Architecture& architecture);
 
 }  // namespace hf
 

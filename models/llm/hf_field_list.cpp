@@ -97,6 +97,7 @@ constexpr std::string_view kHarmless[] = {
     "top_p",
     "typical_p",
     // Of a model with pictures.
+    "image_placeholder",
     "image_seq_length",
     "use_unified_vision_chunk",
     "video_placeholder",
@@ -116,7 +117,8 @@ constexpr std::string_view kNeedsStateSpace = "state-space layers";
 constexpr std::string_view kNeedsCompression = "compressed attention";
 constexpr std::string_view kNeedsMixing = "residual streams that are mixed (hyper-connections)";
 
-// Fields that change the work in a way that an Architecture cannot express.
+// Fields that change the work. A family that has such a thing reads its field; for any other the field says
+// that the model is not what the family's code makes of it.
 constexpr Unsupported kUnsupported[] = {
     {"add_cross_attention", "cross-attention to an encoder"},
     {"attention_chunk_size", "attention in chunks"},

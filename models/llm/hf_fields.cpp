@@ -115,6 +115,9 @@ std::vector<std::string> HfFields::texts(std::string_view key) {
 }
 
 HfFields& HfFields::object(std::string_view key) {
+  for (const auto& [name, child] : children_) {
+    if (name == key) return *child;
+  }
   const Node* value = take(key);
   if (value == nullptr) report("missing_key", key, fmt::format("the configuration needs \"{}\"", key));
   const bool usable =

@@ -46,7 +46,7 @@ class HfFields {
   // An absent list is empty.
   std::vector<std::int64_t> wholes(std::string_view key);
   std::vector<std::string> texts(std::string_view key);
-  // The fields of an object inside, which must be given. Lives as long as this.
+  // The fields of an object inside, which must be given. Lives as long as this; always the same for a key.
   HfFields& object(std::string_view key);
 
   // Adds an error at a field: what it asks for cannot be expressed by an Architecture.

@@ -138,13 +138,6 @@ std::string name_of_model(const Import& import) {
 
 // Parts of the checkpoint that an Architecture does not have.
 void leave_out_parts(Import& import) {
-  for (HfFields* fields : {import.text, &import.root}) {
-    fields->leave_out("num_nextn_predict_layers", "the multi-token prediction layers");
-    // MiniMax-M2 has three fields for them, of which one says how many.
-    fields->skip({"use_mtp", "mtp_transformer_layers", "mtp_layer_type", "mtp_loss_scaling_factor"});
-    fields->leave_out("num_mtp_modules", "the multi-token prediction layers");
-    if (import.text == &import.root) break;
-  }
   import.root.leave_out("vision_config", "the vision part");
   import.root.leave_out("audio_config", "the audio part");
 }
@@ -189,8 +182,8 @@ void judge_rest(Import& import) {
     if (meaning.kind == HfFieldKind::harmless) continue;
     if (meaning.kind == HfFieldKind::unsupported) {
       if (HfFields::active(one.member->value))
-        one.owner->refuse(key,
-                          fmt::format("\"{}\" asks for {}, which cannot be expressed", key, meaning.missing));
+        one.owner->refuse(
+            key, fmt::format("\"{}\" asks for {}, which this family does not have", key, meaning.missing));
       continue;
     }
     if (names.empty()) {
@@ -239,30 +232,56 @@ const ValueOrigin kOrigins[] = {
     {"hidden_size", {"hidden_size", "d_model"}},
     {"tied_embeddings", {"tie_word_embeddings"}},
     {"head_bias", {"lm_head_bias"}},
-    {"max_context_tokens", {"max_position_embeddings", "max_seq_len"}},
-    {"count", {"num_hidden_layers", "n_layers"}},
-    {"query_heads", {"num_attention_heads", "n_heads"}},
-    {"kv_heads", {"num_key_value_heads", "kv_n_heads", "num_attention_heads"}},
-    {"head_dim", {"head_dim", "hidden_size", "d_model"}},
+    {"max_context_tokens", {"max_position_embeddings", "max_seq_len", "model_max_length", "n_positions"}},
+    {"residual_streams", {"hc_mult"}},
+    {"rope_scaling", {"rope_scaling", "rope_parameters"}},
+    {"factor", {"factor"}},
+    {"original_context_tokens", {"original_max_position_embeddings"}},
+    {"order",
+     {"layer_types", "hybrid_layer_pattern", "hybrid_override_pattern", "compress_ratios", "attn_type_list",
+      "indexer_types", "linear_attn_config"}},
+    {"prediction", {"num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules"}},
+    {"count", {"num_hidden_layers", "n_layers", "num_layers"}},
+    {"query_heads", {"num_attention_heads", "n_heads", "num_heads"}},
+    {"kv_heads", {"num_key_value_heads", "kv_n_heads", "num_attention_heads", "num_heads"}},
+    {"head_dim", {"head_dim", "d_kv", "hidden_size", "d_model"}},
+    {"value_head_dim", {"v_head_dim"}},
     {"rotated_dim", {"rotary_dim", "partial_rotary_factor"}},
     {"query_key_norm", {"use_qk_norm"}},
     {"query_key_norm_over_heads", {"qk_norm_type"}},
     {"qkv_bias", {"attention_bias", "qkv_bias"}},
     {"output_bias", {"attention_bias"}},
-    {"score_cap", {"max_attn_value"}},
+    {"output_gate", {"attn_output_gate", "attention_output_gate", "mla_use_output_gate"}},
+    {"score_cap", {"max_attn_value", "attn_logit_softcapping"}},
+    {"window_tokens", {"sliding_window", "sliding_window_size"}},
+    {"chunk_tokens", {"attention_chunk_size"}},
+    {"block_indexer", {"sparse_attention_config"}},
+    {"indexer", {"index_topk"}},
     {"heads", {"num_attention_heads"}},
     {"q_lora_rank", {"q_lora_rank"}},
     {"kv_lora_rank", {"kv_lora_rank"}},
     {"rope_head_dim", {"qk_rope_head_dim"}},
     {"nope_head_dim", {"qk_nope_head_dim"}},
     {"v_head_dim", {"v_head_dim"}},
-    {"width", {"intermediate_size"}},
+    {"output_groups", {"o_groups"}},
+    {"output_lora_rank", {"o_lora_rank"}},
+    {"ratio", {"compress_ratios"}},
+    {"key_heads", {"linear_num_key_heads", "n_groups", "linear_attn_config", "num_attention_heads"}},
+    {"value_heads",
+     {"linear_num_value_heads", "mamba_num_heads", "linear_attn_config", "num_attention_heads"}},
+    {"key_dim", {"linear_key_head_dim", "ssm_state_size", "linear_attn_config", "head_dim"}},
+    {"value_dim", {"linear_value_head_dim", "mamba_head_dim", "linear_attn_config", "head_dim"}},
+    {"convolution", {"linear_conv_kernel_dim", "conv_kernel", "linear_attn_config"}},
+    {"width", {"intermediate_size", "dense_intermediate_size", "intermediate_size_mlp", "d_ff"}},
     {"experts", {"n_routed_experts", "num_experts", "num_local_experts", "moe_num_experts"}},
-    {"top_k", {"num_experts_per_tok", "moe_top_k"}},
-    {"expert_width", {"moe_intermediate_size", "ffn_hidden_size", "intermediate_size"}},
-    {"shared_experts", {"n_shared_experts", "shared_expert_intermediate_size"}},
+    {"top_k", {"num_experts_per_tok", "num_experts_per_token", "moe_top_k"}},
+    {"expert_width", {"moe_intermediate_size", "ffn_hidden_size", "intermediate_size", "d_ff"}},
+    {"latent_width", {"routed_expert_hidden_size", "moe_latent_size"}},
+    {"selection", {"num_hash_layers"}},
+    {"shared_experts", {"n_shared_experts", "num_shared_experts", "shared_expert_intermediate_size"}},
     {"shared_width",
-     {"shared_expert_intermediate_size", "shared_intermediate_size", "moe_intermediate_size"}},
+     {"shared_expert_intermediate_size", "shared_intermediate_size", "moe_shared_expert_intermediate_size",
+      "moe_intermediate_size"}},
     {"router_score_bias", {"topk_method", "use_routing_bias"}},
 };
 
@@ -322,6 +341,8 @@ std::optional<Node> import_hugging_face(const Node& tree, config::Reader& reader
   if (import.text != &import.root)  // where both say it, the inner statement is read last
     architecture.tied_embeddings = import.root.flag_or("tie_word_embeddings", false);
   family->read(*import.text, architecture);
+  hf::read_rope_scaling(*import.text, architecture);
+  hf::read_prediction(*import.text, architecture);
   leave_out_parts(import);
   std::vector<HfFields*> holders = {&import.root};
   if (import.text != &import.root) holders.push_back(import.text);

@@ -15,9 +15,9 @@ namespace moesim::llm {
 // number format comes from quantization_config and from a hf_quant_config.json beside the file. Fields of the
 // record that come from elsewhere (from a file that extends this one, or --set) are laid over it.
 //
-// One warning lists all fields that are not known, one what is left out (vision, multi-token prediction
-// layers), and one says where the published format is not the whole truth. A field that changes the work in a
-// way that cannot be expressed is an error. nullopt after an error.
+// One warning lists all fields that are not known, one what is left out (vision, tables of relative
+// positions), and one says where the published format is not the whole truth. A field that changes the work
+// and that the family does not have is an error. nullopt after an error.
 [[nodiscard]] std::optional<config::Node> import_hugging_face(const config::Node& tree,
                                                               config::Reader& reader);
 

@@ -10,26 +10,31 @@ namespace {
 
 // Experts under the names of Mixtral: num_local_experts of intermediate_size.
 MoeFfn read_local_experts(HfFields& fields) {
-  MoeFfn moe;
-  moe.experts = fields.whole("num_local_experts");
-  moe.top_k = fields.whole("num_experts_per_tok");
-  moe.expert_width = fields.whole("intermediate_size");
-  hf::check_top_k(fields, "num_experts_per_tok", moe);
-  return moe;
+  return hf::read_experts(fields, "num_local_experts", "num_experts_per_tok", "intermediate_size");
 }
 
-// Every layer has the same experts.
+// The same attention in every layer but for the windows; ffn_at(i) is the FFN of layer i.
+template <class FfnAt>
+void set_windowed_layers(HfFields& fields, Architecture& architecture, std::int64_t layers, bool used,
+                         GroupedQueryAttention attention, FfnAt&& ffn_at) {
+  const std::vector<std::int64_t> windows = hf::read_windows(fields, architecture, layers, used);
+  hf::set_layers(architecture, layers, [&](std::int64_t i) {
+    attention.window_tokens = windows[static_cast<std::size_t>(i)];
+    return LayerGroup{1, attention, ffn_at(i), std::nullopt};
+  });
+}
+
+// Every layer has the same experts; a window counts as soon as it is given.
 void set_moe_layers(HfFields& fields, Architecture& architecture, std::int64_t layers,
                     const GroupedQueryAttention& attention, const MoeFfn& moe) {
-  hf::expect_full_attention(fields, architecture, layers);
-  architecture.layers = {{layers, attention, moe}};
+  set_windowed_layers(fields, architecture, layers, true, attention,
+                      [&](std::int64_t) { return FfnShape(moe); });
 }
 
 // Qwen2MoeDecoderLayer: layer i has experts unless it is in mlp_only_layers or (i + 1) is no multiple of
 // decoder_sparse_step.
 void set_qwen_layers(HfFields& fields, Architecture& architecture, std::int64_t layers,
                      const GroupedQueryAttention& attention, const MoeFfn& moe) {
-  hf::expect_full_attention(fields, architecture, layers);
   std::vector<std::int64_t> dense = fields.wholes("mlp_only_layers");
   std::sort(dense.begin(), dense.end());
   const std::int64_t step = fields.whole_or("decoder_sparse_step", 1, 1);
@@ -41,17 +46,12 @@ void set_qwen_layers(HfFields& fields, Architecture& architecture, std::int64_t 
   DenseFfn ffn;
   if (any_dense) ffn.width = fields.whole("intermediate_size");
   fields.skip({"intermediate_size"});  // of dense layers only
-  architecture.layers = hf::group_layers(
-      layers, attention, [&](std::int64_t i) { return is_moe(i) ? FfnShape(moe) : FfnShape(ffn); });
+  set_windowed_layers(fields, architecture, layers, false, attention,
+                      [&](std::int64_t i) { return is_moe(i) ? FfnShape(moe) : FfnShape(ffn); });
 }
 
 MoeFfn read_qwen_experts(HfFields& fields) {
-  MoeFfn moe;
-  moe.experts = fields.whole("num_experts");
-  moe.top_k = fields.whole("num_experts_per_tok");
-  moe.expert_width = fields.whole("moe_intermediate_size");
-  hf::check_top_k(fields, "num_experts_per_tok", moe);
-  return moe;
+  return hf::read_experts(fields, "num_experts", "num_experts_per_tok", "moe_intermediate_size");
 }
 
 }  // namespace
@@ -78,11 +78,7 @@ void read_hf_olmoe(HfFields& fields, Architecture& architecture) {
   GroupedQueryAttention attention = hf::read_grouped_query(fields, architecture.hidden_size);
   attention.query_key_norm = attention.query_key_norm_over_heads = true;
   attention.qkv_bias = attention.output_bias = fields.flag_or("attention_bias", false);
-  MoeFfn moe;
-  moe.experts = fields.whole("num_experts");
-  moe.top_k = fields.whole("num_experts_per_tok");
-  moe.expert_width = fields.whole("intermediate_size");
-  hf::check_top_k(fields, "num_experts_per_tok", moe);
+  const MoeFfn moe = hf::read_experts(fields, "num_experts", "num_experts_per_tok", "intermediate_size");
   set_moe_layers(fields, architecture, layers, attention, moe);
 }
 
@@ -120,21 +116,14 @@ void read_hf_glm4_moe(HfFields& fields, Architecture& architecture) {
   GroupedQueryAttention attention = hf::read_grouped_query(fields, architecture.hidden_size);
   attention.qkv_bias = fields.flag_or("attention_bias", false);
   attention.query_key_norm = fields.flag_or("use_qk_norm", false);
-  hf::expect_full_attention(fields, architecture, layers);
-  MoeFfn moe;
-  moe.experts = fields.whole("n_routed_experts");
-  moe.top_k = fields.whole("num_experts_per_tok");
-  moe.expert_width = fields.whole("moe_intermediate_size");
-  moe.shared_experts = fields.whole_or("n_shared_experts", 0);
-  moe.shared_width = moe.shared_experts > 0 ? moe.expert_width : 0;
+  MoeFfn moe = hf::read_deepseek_experts(fields);
   moe.router_score_bias = true;
-  hf::check_top_k(fields, "num_experts_per_tok", moe);
   const std::int64_t dense = fields.whole("first_k_dense_replace", 0);
   DenseFfn ffn;
   if (dense > 0) ffn.width = fields.whole("intermediate_size");
   fields.skip({"intermediate_size"});  // of dense layers only
-  architecture.layers = hf::group_layers(
-      layers, attention, [&](std::int64_t i) { return i < dense ? FfnShape(ffn) : FfnShape(moe); });
+  set_windowed_layers(fields, architecture, layers, false, attention,
+                      [&](std::int64_t i) { return i < dense ? FfnShape(ffn) : FfnShape(moe); });
 }
 
 // MiniMaxM2Attention: q_norm and k_norm over all heads ("per_layer").
@@ -149,7 +138,7 @@ void read_hf_minimax_m2(HfFields& fields, Architecture& architecture) {
   }
   for (const std::int64_t type : fields.wholes("attn_type_list")) {
     if (type == 1) continue;
-    fields.refuse("attn_type_list", "layers with linear attention cannot be expressed");
+    fields.refuse("attn_type_list", "MiniMax-M2 has no layers with linear attention");
     break;
   }
   MoeFfn moe = read_local_experts(fields);
@@ -186,7 +175,7 @@ void read_hf_dbrx(HfFields& fields, Architecture& architecture) {
   ffn_fields.skip({"model_type", "ffn_act_fn", "moe_jitter_eps", "moe_loss_weight",
                    "moe_normalize_expert_weights", "uniform_expert_assignment"});
   hf::check_top_k(ffn_fields, "moe_top_k", moe);
-  architecture.layers = {{layers, attention, moe}};
+  architecture.layers = {{layers, attention, moe, std::nullopt}};
 }
 
 // Grok-1 (xai-org/grok-1, model.py): four RMSNorms a layer, a soft cap on the scores, GELU in the gate.
@@ -201,11 +190,7 @@ void read_hf_grok1(HfFields& fields, Architecture& architecture) {
   const std::int64_t layers = fields.whole("num_hidden_layers", 1, kMostHfLayers);
   GroupedQueryAttention attention = hf::read_grouped_query(fields, architecture.hidden_size);
   attention.score_cap = fields.number_or("max_attn_value", 0.0, 0.0, 1e9) > 0;
-  MoeFfn moe;
-  moe.experts = fields.whole("num_experts");
-  moe.top_k = fields.whole("num_experts_per_tok");
-  moe.expert_width = fields.whole("intermediate_size");
-  hf::check_top_k(fields, "num_experts_per_tok", moe);
+  const MoeFfn moe = hf::read_experts(fields, "num_experts", "num_experts_per_tok", "intermediate_size");
   set_moe_layers(fields, architecture, layers, attention, moe);
 }
 

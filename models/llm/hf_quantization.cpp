@@ -145,10 +145,31 @@ void read_weight_only(const Statement& statement, const std::string& method) {
   }
 }
 
+// ModelOpt with a format for each layer: those that are listed must have one format.
+void read_mixed(const Statement& statement) {
+  HfFields& layers = statement.fields->object("quantized_layers");
+  std::string first;
+  for (const config::Member& member : layers.node().members) {
+    const std::string algorithm = layers.object(member.key).text_or("quant_algo", "");
+    if (first.empty()) first = algorithm;
+    if (algorithm == first) continue;
+    layers.refuse(member.key,
+                  "one format holds for all linear layers; layers of several cannot be expressed");
+    return;
+  }
+  read_modelopt(statement, first);
+  statement.result->deviations.push_back(fmt::format(
+      "only the {} entries of quantized_layers have it in the checkpoint: the other linear layers "
+      "are wider",
+      layers.node().members.size()));
+}
+
 void read_method(const Statement& statement) {
   const std::string method = statement.fields->text_or("quant_method", "");
   const std::string algorithm = statement.fields->text_or("quant_algo", "");
-  if (!algorithm.empty()) {
+  if (algorithm == "MIXED_PRECISION") {
+    read_mixed(statement);
+  } else if (!algorithm.empty()) {
     read_modelopt(statement, algorithm);
   } else if (method == "fp8") {
     read_fp8(statement);
@@ -215,6 +236,19 @@ HfQuantization read_statement(HfFields& fields, std::int64_t layers) {
   return result;
 }
 
+// DeepSeek-V4: quantization_config says fp8 for all but the routed experts, which are nearly all weights:
+// expert_dtype "fp4" is E2M1 with one scale of 8 bits per 32 (inference/kernel.py).
+void read_expert_format(const std::vector<HfFields*>& holders, HfQuantization& result) {
+  for (HfFields* holder : holders) {
+    const Node* format = holder->take("expert_dtype");
+    if (format == nullptr || format->kind != Node::Kind::string || format->text != "fp4") continue;
+    if (result.weights != NumberFormat::fp8_block) continue;
+    result.weights = NumberFormat::mxfp4;
+    result.deviations.emplace_back(
+        "all but the routed experts are fp8_block in the checkpoint (expert_dtype)");
+  }
+}
+
 }  // namespace
 
 std::filesystem::path hf_quant_file(const std::filesystem::path& config_file) {
@@ -237,6 +271,7 @@ HfQuantization read_hf_quantization(const std::vector<HfFields*>& holders, const
     HfFields alone(holder->node(), holder->path(), reader);
     inside = read_statement(alone.object("quantization_config"), layers);
   }
+  if (inside) read_expert_format(holders, *inside);
   const std::filesystem::path beside = hf_quant_file(file);
   if (beside.empty()) return inside.value_or(HfQuantization{});
   const std::optional<Node> tree = reader.read_companion(beside);

@@ -7,8 +7,10 @@
 #include <fstream>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "models/llm/architecture.hpp"
+#include "models/llm/parameters.hpp"
 #include "sim/config/document.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/unit/llm/zoo.hpp"
@@ -101,6 +103,53 @@ inline std::string small_latent(const std::string& more = "") {
   "num_attention_heads": 4, "kv_lora_rank": 32, "qk_rope_head_dim": 8, "qk_nope_head_dim": 16,
   "v_head_dim": 16, "intermediate_size": 200, "max_position_embeddings": 4096)" +
          (more.empty() ? "" : ", " + more) + "}";
+}
+
+// The fields of these configurations in turn are removed or replaced by something hostile: that may be an
+// error with a place, or a model, but never anything else. Both must happen.
+inline void check_hostile(const std::vector<std::string>& sound) {
+  const std::string hostile[] = {"null",
+                                 "-1",
+                                 "0",
+                                 "1e300",
+                                 "9223372036854775807",
+                                 "-9223372036854775808",
+                                 "0.5",
+                                 "true",
+                                 "\"\"",
+                                 "\"x\"",
+                                 "[]",
+                                 "{}",
+                                 "[[[1]]]",
+                                 "[-1, 1e99, \"a\", null]",
+                                 "{\"a\": {\"b\": []}}",
+                                 "99999999999999999999999999",
+                                 "[\"\"]",
+                                 "{\"quant_method\": 3, \"config_groups\": 7, \"ignore\": {}}"};
+  int all_models = 0;
+  for (const std::string& text : sound) {
+    INFO(text);
+    int models = 0, errors = 0;
+    const config::Node root = config::parse_text(text, "config.json").root;
+    for (std::size_t i = 0; i < root.members.size(); ++i) {
+      for (const std::string& value : hostile) {
+        config::Node changed = root;
+        changed.members[i].value = config::parse_text("[" + value + "]", "value").root.items.at(0);
+        try {
+          static_cast<void>(count_parameters(load(config::to_json(changed)).value));
+          ++models;
+        } catch (const config::InputError& error) {
+          CHECK(error.diagnostics().has_errors());
+          for (const config::Diagnostic& problem : error.diagnostics().errors())
+            CHECK(problem.where.source >= 0);
+          ++errors;
+        }
+      }
+    }
+    CHECK(errors > 50);
+    all_models += models;
+  }
+  CHECK(all_models > 20);
 }
 
 }  // namespace moesim::llm::test

@@ -54,6 +54,34 @@ TEST_CASE("published formats are read from the configuration") {
   CHECK(error(R"({"quant_method": "gptq"})").starts_with("missing_key /quantization_config "));
 }
 
+TEST_CASE("a format of the experts alone stands for all linear layers, and it says so") {
+  // DeepSeek-V4: fp8 but for the experts.
+  const std::string fp8 =
+      R"("quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]})";
+  const auto v4 = load(small_moe(fp8 + R"(, "expert_dtype": "fp4")"));
+  CHECK(v4.value.published_weights == NumberFormat::mxfp4);
+  CHECK(
+      warning_of(v4, "mixed_formats") ==
+      "published_weights is mxfp4 for all linear layers, but all but the routed experts are fp8_block in the "
+      "checkpoint (expert_dtype)");
+  CHECK(from_text(small_moe(fp8 + R"(, "expert_dtype": "bf16")")).published_weights ==
+        NumberFormat::fp8_block);
+  // ModelOpt with a format for each layer.
+  const auto mixed = [](const std::string& second) {
+    return small_moe(R"("quantization_config": {"quant_method": "fp8", "quant_algo": "MIXED_PRECISION",
+        "quantized_layers": {"layers.0.ffn.experts": {"quant_algo": "NVFP4"},
+                             "layers.1.ffn.experts": {"quant_algo": ")" +
+                     second + R"("}}})");
+  };
+  CHECK(from_text(mixed("NVFP4")).published_weights == NumberFormat::nvfp4);
+  CHECK(warning_of(load(mixed("NVFP4")), "mixed_formats") ==
+        "published_weights is nvfp4 for all linear layers, but only the 2 entries of quantized_layers have "
+        "it in "
+        "the checkpoint: the other linear layers are wider");
+  CHECK(error_of(mixed("FP8"))
+            .starts_with("unsupported /quantization_config/quantized_layers/layers.1.ffn.experts "));
+}
+
 TEST_CASE("where one format is not the whole truth it says so") {
   const auto warning = [](const std::string& quantization) {
     return warning_of(load(small_moe("\"quantization_config\": " + quantization)), "mixed_formats");
