@@ -191,6 +191,10 @@ std::vector<std::string> run_problems(const Architecture& architecture, const La
     problems.push_back("pp must be 1, but it is " + std::to_string(layout.pp) +
                        ": steps of several pipeline stages cannot be simulated yet");
   }
+  if (layout.cp > 1) {
+    problems.push_back("cp must be 1, but it is " + std::to_string(layout.cp) +
+                       ": steps of context-parallel ranks cannot be simulated yet");
+  }
   return problems;
 }
 

@@ -121,7 +121,8 @@ KernelOp KernelPlanner::collective(const cost::Price& price, std::string_view na
   return op;
 }
 
-// Tensor groups by data-parallel rank, then data groups by tensor rank, then all ranks.
+// Tensor groups by data-parallel rank, then data groups by tensor rank, then all ranks, then groups of
+// neighbours that share KV rows.
 std::uint32_t KernelPlanner::communicator(llm::Group group, std::size_t rank) const {
   const auto tp = static_cast<std::size_t>(pricer_.setup().layout.tp);
   const auto dp = static_cast<std::size_t>(pricer_.setup().layout.dp);
@@ -132,9 +133,11 @@ std::uint32_t KernelPlanner::communicator(llm::Group group, std::size_t rank) co
       return static_cast<std::uint32_t>(dp + rank % tp);
     case llm::Group::expert:
       return static_cast<std::uint32_t>(dp + tp);
-    case llm::Group::context:
     case llm::Group::decode_context:
-      break;  // refused when the scenario is read
+      return static_cast<std::uint32_t>(dp + tp + 1 +
+                                        rank / static_cast<std::size_t>(pricer_.setup().layout.dcp));
+    case llm::Group::context:
+      break;  // refused when the scenario is read (llm::run_problems)
   }
   core::fail_invariant("a group without a communicator");
 }
@@ -302,6 +305,8 @@ void KernelPlanner::add_communicators(KernelProgram& program) const {
   for (std::int64_t d = 0; d < layout.dp; ++d) add_group(d * layout.tp, layout.tp, 1);
   for (std::int64_t t = 0; t < layout.tp; ++t) add_group(t, layout.dp, layout.tp);
   add_group(0, layout.ranks(), 1);
+  if (layout.dcp == 1) return;
+  for (std::int64_t first = 0; first < layout.ranks(); first += layout.dcp) add_group(first, layout.dcp, 1);
 }
 
 KernelProgram KernelPlanner::plan(std::span<const llm::RankBatch> batches, std::size_t lanes,

@@ -4,6 +4,8 @@
 #include <utility>
 #include <variant>
 
+#include "sim/core/check.hpp"
+
 namespace moesim::execution {
 
 namespace {
@@ -79,10 +81,24 @@ ReplicaPricer::ReplicaPricer(ReplicaSetup setup, bool memo)
       tensor_(setup_.tensor_group, setup_.engine, setup_.link_labels),
       data_(setup_.data_group, setup_.engine, setup_.link_labels),
       expert_(setup_.expert_group, setup_.engine, setup_.link_labels),
+      decode_context_(setup_.layout.dcp > 1 ? setup_.decode_context_group : setup_.tensor_group,
+                      setup_.engine, setup_.link_labels),
       routed_(setup_, device_, memo) {}
 
 const cost::CollectivePricer& ReplicaPricer::group(llm::Group which) const {
-  return which == llm::Group::tensor ? tensor_ : which == llm::Group::data ? data_ : expert_;
+  switch (which) {
+    case llm::Group::tensor:
+      return tensor_;
+    case llm::Group::data:
+      return data_;
+    case llm::Group::expert:
+      return expert_;
+    case llm::Group::decode_context:
+      return decode_context_;
+    case llm::Group::context:
+      break;  // refused when the scenario is read (llm::run_problems)
+  }
+  core::fail_invariant("a group without a pricer");
 }
 
 cost::Price ReplicaPricer::price(const llm::Operator& op) const {

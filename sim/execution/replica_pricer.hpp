@@ -48,7 +48,7 @@ class ReplicaPricer {
   ReplicaSetup setup_;
   llm::BatchRule rule_;
   cost::DevicePricer device_;
-  cost::CollectivePricer tensor_, data_, expert_;
+  cost::CollectivePricer tensor_, data_, expert_, decode_context_;
   RoutedLoads routed_;
 };
 

@@ -21,6 +21,8 @@ struct ReplicaSetup {
   hardware::GroupProfile tensor_group;  // tp ranks of one data-parallel rank
   hardware::GroupProfile data_group;    // dp ranks with one tensor rank
   hardware::GroupProfile expert_group;  // ranks of the expert all-to-all
+  // dcp neighbours among the tensor ranks; not looked at when dcp is 1
+  hardware::GroupProfile decode_context_group;
   routing::Popularity popularity = routing::LognormalPopularity{};
   cost::LinkLabels link_labels;
   std::uint64_t seed = 0;

@@ -73,6 +73,7 @@ execution::ReplicaSetup replica_setup(const Scenario& scenario, const llm::Layou
   const bool dispatch = llm::moe_exchange(layout) == llm::MoeExchange::dispatch;
   setup.expert_group = dispatch ? profile(topology, first, layout.ranks(), 1)
                                 : profile(topology, first, layout.ep, layout.moe_tp());
+  setup.decode_context_group = profile(topology, first, layout.dcp, 1);
   setup.link_labels = link_labels(scenario.cluster);
   setup.popularity = scenario.routing.popularity;
   setup.seed = static_cast<std::uint64_t>(scenario.seed);
@@ -89,7 +90,8 @@ class Models {
     const auto found = std::find_if(known_.begin(), known_.end(), [&](const auto& known) {
       return same(known.first.tensor_group, setup.tensor_group) &&
              same(known.first.data_group, setup.data_group) &&
-             same(known.first.expert_group, setup.expert_group);
+             same(known.first.expert_group, setup.expert_group) &&
+             same(known.first.decode_context_group, setup.decode_context_group);
     });
     if (found != known_.end()) return found->second;
     StepCosts costs;

@@ -23,7 +23,8 @@ namespace {
 
 // Groups of more than one rank that a rank belongs to: tensor, data and expert communicators.
 std::int64_t communicators(const llm::Layout& layout) {
-  return (layout.tp > 1 ? 1 : 0) + (layout.dp > 1 ? 1 : 0) + (layout.ep > 1 && layout.dp > 1 ? 1 : 0);
+  return (layout.tp > 1 ? 1 : 0) + (layout.dp > 1 ? 1 : 0) + (layout.dcp > 1 ? 1 : 0) +
+         (layout.ep > 1 && layout.dp > 1 ? 1 : 0);
 }
 
 }  // namespace

@@ -10,7 +10,7 @@ namespace moesim::serving {
 
 const config::Record<Pool>& record_of(config::Type<Pool>) {
   static const auto record =
-      config::Record<Pool>("pool", "Replicas of one kind; GPUs of a replica = pp x tp x dp_attention")
+      config::Record<Pool>("pool", "Replicas of one kind; GPUs of a replica = pp x tp x cp x dp_attention")
           .optional("role", &Pool::role, "What the replicas do")
           .optional("replicas", &Pool::replicas, "Number of replicas", config::between(1, 65536))
           .optional("tp", &Pool::tp, "Tensor-parallel ranks", config::between(1, 4096))
@@ -18,7 +18,14 @@ const config::Record<Pool>& record_of(config::Type<Pool>) {
           .optional("ep", &Pool::ep, "Expert-parallel shards; divides tp x dp_attention",
                     config::between(1, 4096))
           .optional("dp_attention", &Pool::dp_attention, "Data-parallel attention ranks",
-                    config::between(1, 4096));
+                    config::between(1, 4096))
+          .optional("cp", &Pool::cp, "Context-parallel ranks of a prompt; only 1 is supported",
+                    config::between(1, 4096))
+          .optional("dcp", &Pool::dcp,
+                    "Decode context parallelism: tensor ranks that share the KV rows each of them would hold",
+                    config::between(1, 4096))
+          .optional("sequence_parallel", &Pool::sequence_parallel,
+                    "Norms and residual stream divided over the tensor ranks");
   return record;
 }
 
@@ -113,9 +120,9 @@ void check_layouts(const Scenario& scenario, config::Problems& problems) {
       problems.error(pointer, problem, "", "illegal_layout");
     }
     needed += pool.replicas * pool.layout().ranks();
-    equation +=
-        fmt::format("{}{}: {} replicas x {} tp x {} dp_attention x {} pp", equation.empty() ? "" : "; ", name,
-                    pool.replicas, pool.tp, pool.dp_attention, pool.pp);
+    equation += fmt::format("{}{}: {} replicas x {} tp x {} dp_attention x {} cp x {} pp",
+                            equation.empty() ? "" : "; ", name, pool.replicas, pool.tp, pool.dp_attention,
+                            pool.cp, pool.pp);
   }
   const std::int64_t devices = hardware::device_count(scenario.cluster);
   if (needed > devices) {

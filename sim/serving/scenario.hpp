@@ -34,8 +34,11 @@ struct Pool {
   std::int64_t pp = 1;
   std::int64_t ep = 1;
   std::int64_t dp_attention = 1;
+  std::int64_t cp = 1;
+  std::int64_t dcp = 1;
+  bool sequence_parallel = false;
 
-  [[nodiscard]] llm::Layout layout() const { return {tp, dp_attention, ep, pp}; }
+  [[nodiscard]] llm::Layout layout() const { return {tp, dp_attention, ep, pp, cp, dcp, sequence_parallel}; }
 };
 
 // What a scenario may change of the engine's scheduler.

@@ -27,12 +27,19 @@ Drawn draw() {
       Shape{"llama-3.1-8b", 1, 1, 1, "bf16"}, Shape{"llama-3.1-8b", 4, 2, 1, "fp8"},
       Shape{"mixtral-8x7b", 2, 1, 2, "bf16"}, Shape{"mixtral-8x7b", 1, 4, 4, "fp8"},
       Shape{"mixtral-8x7b", 2, 4, 2, "fp8"}, Shape{"qwen3-30b-a3b", 1, 1, 1, "bf16"},
-      Shape{"qwen3-30b-a3b", 2, 4, 8, "fp8_block"}, Shape{"deepseek-v3", 8, 1, 8, "fp8_block"});
+      Shape{"qwen3-30b-a3b", 2, 4, 8, "fp8_block"}, Shape{"deepseek-v3", 8, 1, 8, "fp8_block"},
+      Shape{"gpt-oss-20b", 2, 2, 4, "mxfp4"}, Shape{"llama-4-scout", 4, 1, 1, "fp8"},
+      Shape{"qwen3-next-80b-a3b", 2, 2, 4, "fp8"}, Shape{"deepseek-v3.2", 8, 1, 8, "fp8_block"},
+      Shape{"deepseek-v4-flash", 2, 4, 8, "fp8"}, Shape{"nemotron-3-super", 2, 4, 8, "fp8"});
   add(fmt::format("model={}", shape.model));
   add("cluster.node=hgx-h200-8");
   add(fmt::format("deployment.formats.weights={}", shape.weights));
   add(fmt::format("deployment.pools.main={{\"tp\":{},\"dp_attention\":{},\"ep\":{}}}", shape.tp, shape.dp,
                   shape.ep));
+  if (std::string_view(shape.model) == "deepseek-v3.2") {
+    add(fmt::format("deployment.pools.main.dcp={}", 1 << number(0, 3)));
+  }
+  add(fmt::format("deployment.pools.main.sequence_parallel={}", number(0, 2) == 0));
   if (shape.tp * shape.dp <= 4) add(fmt::format("deployment.pools.main.replicas={}", number(1, 2)));
   add(fmt::format("deployment.balancer={}", number(0, 1) == 0 ? "round-robin" : "least-loaded"));
   add(fmt::format("deployment.scheduler.max_num_batched_tokens={}", number(64, 8192)));
