@@ -182,6 +182,31 @@ void lower(const Architecture& architecture, const Layout& layout, const Formats
   lower_stage(architecture, layout, formats, batch, group_tokens, 0, out);
 }
 
+void lower_prediction(const Architecture& architecture, const Layout& layout, const Formats& formats,
+                      const RankBatch& batch, std::int64_t group_tokens, StepOperators& out) {
+  core::check(architecture.prediction.has_value(), "the model has no prediction layers");
+  core::check(batch.tokens >= 1 && group_tokens >= batch.tokens, "an empty batch has no operators");
+  const std::vector<KeyRule> rules = key_rules(architecture);
+  const auto emitter = [&](std::vector<Operator>& to) {
+    to.clear();
+    return Emitter{architecture, layout, formats, batch, rules, group_tokens, to};
+  };
+  const Emitter embedding = emitter(out.embedding);
+  embedding.out.push_back(Embedding{batch.tokens, architecture.hidden_size});
+  embedding.add_partial_results();
+  out.layers.resize(1);
+  out.layers[0].group = 0;
+  out.layers[0].count = 1;
+  const Emitter layer = emitter(out.layers[0].operators);
+  layer.stream_norm(ElementwiseRole::input_norm, false);  // of the state
+  layer.stream_norm(ElementwiseRole::input_norm, false);  // of the embedding
+  layer.linear({GemmRole::prediction_join, architecture.hidden_size, 2 * architecture.hidden_size},
+               layer.stream_tokens());
+  emit_layer({1, architecture.prediction->attention, architecture.prediction->ffn}, layer);
+  emit_head(emitter(out.head));
+  out.send.clear();
+}
+
 void set_expert_rows(std::span<Operator> operators, std::span<const std::int64_t> rows_by_expert) {
   for (Operator& op : operators) {
     if (auto* gemm = std::get_if<GroupedGemm>(&op)) {

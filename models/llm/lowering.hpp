@@ -70,6 +70,13 @@ void lower(const Architecture& architecture, const Layout& layout, const Formats
 void lower_stage(const Architecture& architecture, const Layout& layout, const Formats& formats,
                  const RankBatch& batch, std::int64_t group_tokens, std::int64_t stage, StepOperators& out);
 
+// The operators of one prediction layer (multi-token prediction), which every token of the batch passes after
+// the model's own layers: the embedding of the next token, a norm over each of the two rows, the projection
+// that joins them, the layer, and the model's head on a norm of its own. `architecture.prediction` must be
+// given.
+void lower_prediction(const Architecture& architecture, const Layout& layout, const Formats& formats,
+                      const RankBatch& batch, std::int64_t group_tokens, StepOperators& out);
+
 // Points every grouped operator of a layer at the rows of the rank's experts (one entry per expert on the
 // rank).
 void set_expert_rows(std::span<Operator> operators, std::span<const std::int64_t> rows_by_expert);

@@ -7,6 +7,7 @@
 #include "models/llm/key_rule.hpp"
 #include "models/llm/lowering.hpp"
 #include "models/llm/memory.hpp"
+#include "models/llm/parameters.hpp"
 #include "sim/core/check.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/unit/llm/zoo.hpp"
@@ -366,6 +367,34 @@ TEST_CASE("context parallelism passes the rows of prompts around") {
   // Pieces 0 and 3 of 10 tokens each.
   CHECK(all_of<Attention>(step.layers[0].operators)[0].pairs ==
         visible_pairs({}, 20, 10) + visible_pairs({}, 50, 10));
+}
+
+TEST_CASE("a prediction layer joins state and embedding, and has the model's head") {
+  const Architecture model = test::zoo("deepseek-v3");
+  RankBatch batch;
+  add_chunk(batch, {5, 100, true}, batch_rule(model, 1));
+  StepOperators step;
+  lower_prediction(model, {8, 1, 8}, {}, batch, 5, step);
+  const auto& operators = step.layers.at(0).operators;
+  CHECK(gemm(operators, GemmRole::prediction_join).depth == 2 * 7168);
+  CHECK(gemm(operators, GemmRole::prediction_join).columns == 7168);
+  CHECK(all_of<Attention>(operators)[0].pairs == visible_pairs({}, 100, 5));
+  CHECK(all_of<GroupedGemm>(operators).size() == 2);
+  CHECK(gemm(step.head, GemmRole::head).columns == 129280 / 8);
+  // The weights that it reads in naive form are those of the layer, the projection and the head: the
+  // published count of the layer less its norms and score biases, which are no operators' weights.
+  StepOperators whole;
+  RankBatch prompt;
+  add_chunk(prompt, {5, 0, true}, batch_rule(model, 1));
+  lower_prediction(model, {}, {}, prompt, 5, whole);
+  const std::vector<std::int64_t> rows(256, 1);
+  set_expert_rows(whole.layers[0].operators, rows);
+  std::int64_t read = 0;
+  for (const Operator& op : whole.layers[0].operators) read += work_of(op).weight_read_bytes;
+  const std::int64_t norms = 5 * 7168 + 1536 + 512;
+  CHECK(read == 2 * (count_parameters(model).prediction - norms - 256));
+  CHECK_THROWS_AS(lower_prediction(test::zoo("llama-3.1-8b"), {}, {}, prompt, 5, whole),
+                  core::InvariantError);
 }
 
 }  // namespace
