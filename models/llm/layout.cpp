@@ -119,6 +119,7 @@ std::int64_t shared_expert_shards(const Layout& layout) {
 }
 
 std::int64_t padded_vocab(const Architecture& architecture, const Layout& layout) {
+  core::check(layout.tp >= 1, "a layout has at least one tensor rank");
   const std::int64_t unit = std::lcm(std::int64_t{64}, layout.tp);
   return (architecture.vocab_size + unit - 1) / unit * unit;
 }
