@@ -17,8 +17,9 @@ using serving::Results;
 
 // Keys of execution::Part and cost::Resource, in their order.
 constexpr std::array<std::string_view, execution::kParts> kPartKeys = {
-    "attention",  "dense_ffn", "routed_experts", "shared_experts", "router",    "dispatch_combine",
-    "all_reduce", "norms",     "embedding_head", "host",           "contention"};
+    "attention",         "dense_ffn",  "routed_experts", "shared_experts", "router",
+    "dispatch_combine",  "all_reduce", "norms",          "embedding_head", "host",
+    "hyper_connections", "contention"};
 constexpr std::array<std::string_view, cost::kResources> kResourceKeys = {"tensor",   "vector",  "hbm",
                                                                           "scale_up", "network", "latency"};
 

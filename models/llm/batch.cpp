@@ -62,8 +62,11 @@ AttentionLoad decode_load(const KeyRule& rule, std::int64_t context, std::int64_
   return {1, 1, keys, keys};
 }
 
-// Whether a chunk of latent attention needs fewer multiply-accumulates in absorbed form.
+// Whether a chunk of latent attention needs fewer multiply-accumulates in absorbed form. Where its queries
+// choose different keys there is no other form: sparse kernels read latent rows.
 bool prefers_absorbed(const KeyRule& rule, std::int64_t context, std::int64_t new_tokens) {
+  const bool chooses = rule.limit > 0 && context + new_tokens > rule.limit;
+  if (chooses && rule.expand_per_key > 0) return true;
   return visible_pairs(rule, context, new_tokens) * rule.naive_saves_per_pair < context * rule.expand_per_key;
 }
 

@@ -75,7 +75,7 @@ struct BatchRule {
 //  - More new tokens run in the prefill kernel: the context is rounded up to whole blocks, the new tokens'
 //  own
 //    pairs are exact. With latent attention the chunk moves to the decode kernel where that needs fewer
-//    multiply-accumulates.
+//    multiply-accumulates, or where its queries choose different keys (sparse attention).
 // Throws core::InvariantError unless new_tokens >= 1, context_tokens >= 0, block_tokens >= 1.
 void add_chunk(RankBatch& batch, const SequenceChunk& chunk, const BatchRule& rule);
 

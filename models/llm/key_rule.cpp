@@ -22,9 +22,9 @@ std::int64_t limited_sum(const KeyRule& rule, std::int64_t n) {
   return sum + (n - grows) * rule.limit;
 }
 
-// Sum of (p % chunk + 1) for p = 0, ..., n - 1.
+// Sum of (p % chunk + 1) for p = 0, ..., n - 1. A chunk may be far longer than any context.
 std::int64_t chunk_sum(std::int64_t chunk, std::int64_t n) {
-  return n / chunk * triangle(chunk) + triangle(n % chunk);
+  return n < chunk ? triangle(n) : n / chunk * triangle(chunk) + triangle(n % chunk);
 }
 
 void add(std::vector<KeyRule>& rules, const KeyRule& rule) {

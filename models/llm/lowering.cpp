@@ -40,11 +40,11 @@ void Emitter::reduce_scatter(Group group, std::int64_t bytes) const {
   if (ranks > 1) out.push_back(ReduceScatter{bytes, group, ranks});
 }
 
-void Emitter::add_partial_results() const {
+void Emitter::add_partial_results(std::int64_t width) const {
   if (layout.sequence_parallel) {
-    reduce_scatter(Group::tensor, stream_tokens() * layout.tp * hidden() * kStreamBytes);
+    reduce_scatter(Group::tensor, stream_tokens() * layout.tp * width * kStreamBytes);
   } else {
-    all_reduce(Group::tensor, tokens() * hidden() * kStreamBytes);
+    all_reduce(Group::tensor, tokens() * width * kStreamBytes);
   }
 }
 

@@ -114,12 +114,22 @@ void emit_dispatched(const MoeFfn& ffn, const Emitter& emit) {
     emit.all_gather(Group::tensor, own * emit.layout.tp * emit.hidden() * kStreamBytes);
 }
 
-// Experts in a space of their own: their partial results are added up there, since the norm and the
-// projection out of it need the sum; every rank then projects all rows. The shared experts' partial results,
-// which live in the residual stream, are added up as everywhere.
-void emit_latent_sum(const MoeFfn& ffn, const Emitter& emit, std::int64_t tokens) {
-  emit.all_reduce(Group::tensor, tokens * ffn.latent_width * kStreamBytes);
-  emit_latent_up(ffn, emit, tokens);
+// Experts in a space of their own, without dispatch: their partial results lie on all ranks. A norm needs
+// their sum, which is made in the narrow space, and every rank projects what it then has; without a norm the
+// projection is linear, so the partial results are projected and added up with those of the shared experts.
+void emit_latent_results(const MoeFfn& ffn, const Emitter& emit) {
+  const bool shared = ffn.shared_experts > 0;
+  if (!ffn.latent_norm) {
+    emit_latent_up(ffn, emit, emit.tokens());
+    emit_shared_add(ffn, emit, emit.tokens());
+    emit.add_partial_results();
+    return;
+  }
+  emit.add_partial_results(ffn.latent_width);
+  emit_latent_up(ffn, emit, emit.stream_tokens());
+  if (!shared) return;
+  emit.add_partial_results();
+  emit_shared_add(ffn, emit, emit.stream_tokens());
 }
 
 void emit(const MoeFfn& ffn, const Emitter& emit) {
@@ -131,15 +141,21 @@ void emit(const MoeFfn& ffn, const Emitter& emit) {
   emit.gather_stream();
   const bool gather = exchange == MoeExchange::gather_scatter;
   const std::int64_t tokens = gather ? emit.group_tokens : emit.tokens();
-  const std::int64_t bytes = tokens * emit.hidden() * kStreamBytes;
-  if (gather) emit.all_gather(Group::data, bytes);
+  const auto bytes = [&](std::int64_t width) { return tokens * width * kStreamBytes; };
+  if (gather) emit.all_gather(Group::data, bytes(emit.hidden()));
   emit_router(ffn, emit, tokens);
   emit_shared(ffn, emit, tokens);
   emit_latent_down(ffn, emit, tokens);
   emit_experts(ffn, emit, tokens);
-  if (ffn.latent_width > 0) emit_latent_sum(ffn, emit, tokens);
+  if (ffn.latent_width > 0) {
+    // The token groups take back their own rows, in the space where they are.
+    if (gather) emit.reduce_scatter(Group::data, bytes(ffn.latent_width));
+    if (gather && ffn.shared_experts > 0) emit.reduce_scatter(Group::data, bytes(emit.hidden()));
+    emit_latent_results(ffn, emit);
+    return;
+  }
   emit_shared_add(ffn, emit, tokens);
-  if (gather) emit.reduce_scatter(Group::data, bytes);
+  if (gather) emit.reduce_scatter(Group::data, bytes(emit.hidden()));
   emit.add_partial_results();
 }
 

@@ -37,7 +37,9 @@ struct Emitter {
   void reduce_scatter(Group group, std::int64_t bytes) const;
   // The tensor group adds up its partial results of all tokens: an all-reduce, or with sequence-parallel
   // norms a reduce-scatter that leaves each rank its own tokens.
-  void add_partial_results() const;
+  void add_partial_results() const { add_partial_results(hidden()); }
+  // The same for rows of `width` elements.
+  void add_partial_results(std::int64_t width) const;
   // With sequence-parallel norms, every rank gets the normed rows of all tokens.
   void gather_stream() const;
   // RMSNorm of `rows` rows: two products and a sum per element and one reciprocal root per row; with a

@@ -164,10 +164,19 @@ static std::vector<std::int64_t> exchanged_rows(const ReplicaSetup& setup,
                                                 std::span<const llm::RankBatch> batches,
                                                 const RoutedLoad& load, std::int64_t top_k,
                                                 std::uint64_t draw) {
+  // Rows of experts that cost nothing are not sent: each rank's part of the sum, cut at whole rows.
+  const std::int64_t routed = load.rows();
+  std::int64_t chosen = 0;
+  for (const llm::RankBatch& batch : batches) chosen += batch.tokens * top_k;
+  core::Int128 before = 0;
+  std::int64_t sent_before = 0;
   std::vector<std::int64_t> sent, received;
   for (const llm::RankBatch& batch : batches) {
     for (std::int64_t t = 0; t < setup.layout.tp; ++t) {
-      sent.push_back((batch.tokens / setup.layout.tp + (t < batch.tokens % setup.layout.tp ? 1 : 0)) * top_k);
+      before += (batch.tokens / setup.layout.tp + (t < batch.tokens % setup.layout.tp ? 1 : 0)) * top_k;
+      const auto scaled = static_cast<std::int64_t>(before * routed / chosen);
+      sent.push_back(scaled - sent_before);
+      sent_before = scaled;
     }
   }
   for (std::int64_t shard = 0; shard < load.shards; ++shard) {
@@ -188,7 +197,7 @@ void KernelPlanner::add_meetings(Step& step, std::size_t group, const llm::RankB
   out.load = pricer_.routed_load(group, step.tokens, epoch);
   const auto& moe = std::get<llm::MoeFfn>(setup.architecture.layers[group].ffn);
   program.slowest_shard_rows += out.load.slowest_rows * setup.layout.ep * layer.count;
-  program.all_shard_rows += step.tokens * moe.top_k * layer.count;
+  program.all_shard_rows += out.load.rows() * layer.count;
   const cost::CollectivePricer& expert = pricer_.group(llm::Group::expert);
   const bool balanced = std::holds_alternative<routing::BalancedPopularity>(setup.popularity);
   const std::uint64_t effective_epoch =

@@ -1,10 +1,12 @@
 #include "sim/execution/replica_pricer.hpp"
 
+#include <algorithm>
 #include <type_traits>
 #include <utility>
 #include <variant>
 
 #include "sim/core/check.hpp"
+#include "sim/core/integers.hpp"
 
 namespace moesim::execution {
 
@@ -25,11 +27,31 @@ Part part_of_gemm(const llm::Gemm& op) {
     case llm::GemmRole::expert_latent_up:
       return Part::routed_experts;
     case llm::GemmRole::hyper_connection:
-      return Part::norms;
+      return Part::hyper_connections;
     case llm::GemmRole::head:
       return Part::embedding_head;
     default:
       return Part::attention;
+  }
+}
+
+// Norms and rotations of all models are one part; what only some kinds of layers have belongs to these
+// layers.
+Part part_of_elementwise(const llm::Elementwise& op) {
+  switch (op.role) {
+    case llm::ElementwiseRole::attention_gate:
+    case llm::ElementwiseRole::index_keys:
+    case llm::ElementwiseRole::pool_entries:
+    case llm::ElementwiseRole::convolution:
+    case llm::ElementwiseRole::recurrent_gates:
+    case llm::ElementwiseRole::recurrent_output:
+      return Part::attention;
+    case llm::ElementwiseRole::latent_expert_norm:
+      return Part::routed_experts;
+    case llm::ElementwiseRole::hyper_connection:
+      return Part::hyper_connections;
+    default:
+      return Part::norms;
   }
 }
 
@@ -48,7 +70,7 @@ Part part_of(const llm::Operator& op) {
                              std::is_same_v<Op, llm::KeyChoice> || std::is_same_v<Op, llm::Recurrence>) {
           return Part::attention;
         } else if constexpr (std::is_same_v<Op, llm::Elementwise>) {
-          return Part::norms;
+          return part_of_elementwise(one);
         } else if constexpr (std::is_same_v<Op, llm::Router> || std::is_same_v<Op, llm::TopK>) {
           return Part::router;
         } else if constexpr (std::is_same_v<Op, llm::Embedding> || std::is_same_v<Op, llm::Sampling>) {
@@ -115,7 +137,10 @@ cost::Price ReplicaPricer::price(const llm::Operator& op) const {
 cost::Price ReplicaPricer::meeting_price(const llm::Operator& op, std::int64_t tokens,
                                          const RoutedLoad& load) const {
   const auto exchange = [&](const auto& one, bool combine) {
-    const cost::ExchangeLoad rows{tokens, one.tokens, one.tokens * one.top_k, load.slowest_rows};
+    // Rows of experts that cost nothing stay where they are.
+    const std::int64_t sent = core::divide_up(one.tokens * load.rows(), tokens);
+    const cost::ExchangeLoad rows{tokens, one.tokens, std::min(sent, one.tokens * one.top_k),
+                                  load.slowest_rows};
     return expert_.exchange(rows, one.bytes_per_row, combine);
   };
   if (const auto* dispatch = std::get_if<llm::Dispatch>(&op)) return exchange(*dispatch, false);

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <map>
+#include <numeric>
 #include <span>
 #include <tuple>
 #include <vector>
@@ -35,6 +36,10 @@ struct RoutedLoad {
   std::int64_t slowest_shard = 0;  // by priced time, the first of equals
   std::int64_t slowest_rows = 0;   // rows of that shard
 
+  // Rows of all experts together: tokens x top_k, less those of experts that cost nothing.
+  [[nodiscard]] std::int64_t rows() const {
+    return std::accumulate(rows_by_expert.begin(), rows_by_expert.end(), std::int64_t{0});
+  }
   [[nodiscard]] std::span<const std::int64_t> rows_of(std::int64_t shard) const {
     const std::size_t experts = rows_by_expert.size() / static_cast<std::size_t>(shards);
     return std::span<const std::int64_t>(rows_by_expert)

@@ -127,9 +127,8 @@ struct StepModel::State {
     if (!std::any_of(layer.operators.begin(), layer.operators.end(), is_routed)) return time;
     const RoutedLoad load = pricer.routed_load(key.group, key.tokens, key.epoch);
     llm::set_expert_rows(layer.operators, load.rows_of(load.slowest_shard));
-    const auto& moe = std::get<llm::MoeFfn>(setup.architecture.layers[key.group].ffn);
     time.experts.slowest_shard_rows = load.slowest_rows * setup.layout.ep;
-    time.experts.all_shard_rows = key.tokens * moe.top_k;
+    time.experts.all_shard_rows = load.rows();
     StepTime* meeting = &time.first_meeting;
     for (const llm::Operator& op : layer.operators) {
       if (is_routed(op)) {

@@ -19,11 +19,13 @@ std::string_view to_string(Part part) {
     case Part::all_reduce:
       return "all-reduce";
     case Part::norms:
-      return "norms";
+      return "norms and elementwise";
     case Part::embedding_head:
       return "embedding and head";
     case Part::host:
       return "host";
+    case Part::hyper_connections:
+      return "hyper-connections";
     case Part::contention:
       return "contention";
   }

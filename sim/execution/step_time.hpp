@@ -19,13 +19,14 @@ enum class Part : std::uint8_t {
   shared_experts,
   router,
   dispatch_combine,
-  all_reduce,      // and all-gather, reduce-scatter
-  norms,           // norms and other elementwise kernels
-  embedding_head,  // embedding, output head, sampling
-  host,            // host time that the GPU has to wait for
-  contention,      // kernel fidelity: kernels that wait for, or are slowed by, others that share a resource
+  all_reduce,         // and all-gather, reduce-scatter
+  norms,              // norms, rotations, activations and other elementwise kernels
+  embedding_head,     // embedding, output head, sampling
+  host,               // host time that the GPU has to wait for
+  hyper_connections,  // residual streams read, mixed and written (DeepSeek-V4)
+  contention,  // kernel fidelity: kernels that wait for, or are slowed by, others that share a resource
 };
-inline constexpr std::size_t kParts = 11;
+inline constexpr std::size_t kParts = 12;
 [[nodiscard]] std::string_view to_string(Part part);
 
 inline constexpr std::size_t kLabels = 5;

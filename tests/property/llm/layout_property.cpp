@@ -76,6 +76,7 @@ const std::vector<Model>& models() {
                     group(1, R"("kind": "none")", R"("kind": "dense", "width": 64, "gated": false)"))},
         {"latent experts", model_text(group(2, kGrouped, kMoe + R"(, "latent_width": 32, "latent_norm": true,
             "shared_experts": 1, "shared_width": 64, "gated": false)"))},
+        {"linear latent experts", model_text(group(2, kGrouped, kMoe + R"(, "latent_width": 32)"))},
         {"other experts", model_text(group(2, kLatent, kMoe + R"(, "zero_experts": 8, "expert_bias": true,
             "router_bias": true)") + "," +
                                      group(1, kLatent, kMoe + R"(, "selection": "hash")"))},
@@ -173,7 +174,8 @@ struct Copies {
   std::int64_t of = 0;
 };
 
-Copies copies_of(int key, const Layout& layout, std::int64_t tokens, std::int64_t all_tokens) {
+Copies copies_of(int key, const Layout& layout, std::int64_t tokens, std::int64_t all_tokens,
+                 bool latent_norm) {
   const std::int64_t even = (tokens + layout.tp - 1) / layout.tp * layout.tp;
   const auto is = [&](std::initializer_list<GemmRole> roles) {
     return std::any_of(roles.begin(), roles.end(),
@@ -185,6 +187,10 @@ Copies copies_of(int key, const Layout& layout, std::int64_t tokens, std::int64_
     return {layout.tp, 1};
   }
   if (is({GemmRole::hyper_connection})) return {layout.sequence_parallel ? even : tokens * layout.tp, tokens};
+  // The sum of latent experts is projected where their norm is computed: on a part with sequence-parallel
+  // norms.
+  if (is({GemmRole::expert_latent_up}) && moe_exchange(layout) != MoeExchange::dispatch)
+    return {layout.sequence_parallel && latent_norm ? even : tokens * layout.tp, tokens};
   const bool by_expert_tokens =
       is({GemmRole::expert_latent_down, GemmRole::expert_latent_up, GemmRole::shared_gate}) || key == kRouter;
   const bool shared = is({GemmRole::shared_gate_up, GemmRole::shared_down});
@@ -219,6 +225,10 @@ std::int64_t copied_projection(const Architecture& model, const Layout& layout, 
 Flops expected(const Architecture& model, const Layout& layout, const std::vector<RankBatch>& batches,
                const std::vector<std::int64_t>& rows) {
   const std::int64_t all_tokens = total_tokens(batches);
+  const bool normed = std::any_of(model.layers.begin(), model.layers.end(), [](const LayerGroup& layers) {
+    const auto* moe = std::get_if<MoeFfn>(&layers.ffn);
+    return moe != nullptr && moe->latent_norm;
+  });
   Flops sum;
   for (std::size_t i = 0; i < batches.size(); ++i) {
     StepOperators step;
@@ -226,7 +236,7 @@ Flops expected(const Architecture& model, const Layout& layout, const std::vecto
     Flops flops;
     add_step(step, i == 0 ? rows : std::vector<std::int64_t>(rows.size(), 0), flops);
     for (const auto& [key, count] : flops) {
-      const Copies copies = copies_of(key, layout, batches[i].tokens, all_tokens);
+      const Copies copies = copies_of(key, layout, batches[i].tokens, all_tokens, normed);
       sum[key] += count / copies.of * copies.tokens;
     }
     sum[static_cast<int>(GemmRole::query_key_value)] += copied_projection(model, layout, batches[i].tokens);

@@ -210,6 +210,13 @@ TEST_CASE("sparse latent attention scores all keys and attends to the best") {
   CHECK(gemm(operators, GemmRole::index_down).columns == 32 + 4);
   CHECK(kv_bytes_per_token(own, NumberFormat::fp8) == 2 * (148 + 36));
   CHECK(kv_bytes_per_token(own, NumberFormat::bf16) == 2 * (136 * 2 + 64));
+  // A prompt whose queries choose keys is absorbed; one that sees all keys takes the cheaper form.
+  const auto chosen = all_of<Attention>(lowered(own, {}, {{60, 0}}).layers[0].operators);
+  REQUIRE(chosen.size() == 1);
+  CHECK(chosen[0].form == AttentionForm::latent_absorbed);
+  CHECK(chosen[0].pairs == 50 * 51 / 2 + 10 * 50);
+  CHECK(all_of<Attention>(lowered(own, {}, {{50, 0}}).layers[0].operators)[0].form ==
+        AttentionForm::latent_naive);
   // A layer that shares the choice scores nothing, and attends to as many keys.
   const auto less = lowered(shared, {2, 1, 1}, {{1, 199}, {1, 29}}, fp8);
   CHECK(all_of<IndexScores>(less.layers[0].operators).empty());
@@ -289,10 +296,20 @@ TEST_CASE("latent experts: dispatched rows are narrow, and their sum is projecte
   CHECK(grouped[0].experts == 2);
   CHECK(gemm(operators, GemmRole::expert_latent_down).columns == 32);
   CHECK(gemm(operators, GemmRole::expert_latent_up).columns == 64);
-  // Tensor parallel: the partial sums are added up in the narrow space.
+  // Tensor parallel: a norm needs the sum, which is made in the narrow space; without one the partial sums
+  // are projected. Token groups take their rows back in the narrow space.
   const auto reduces = all_of<AllReduce>(lowered(model, {2, 1, 1}, {{6, 0}}).layers[0].operators);
-  REQUIRE(reduces.size() == 3);
+  REQUIRE(reduces.size() == 2);
   CHECK(reduces[1].bytes == 6 * 32 * 2);
+  Architecture linear = model;
+  std::get<MoeFfn>(linear.layers[0].ffn).latent_norm = false;
+  const auto wide = all_of<AllReduce>(lowered(linear, {2, 1, 1}, {{6, 0}}).layers[0].operators);
+  REQUIRE(wide.size() == 2);
+  CHECK(wide[1].bytes == 6 * 64 * 2);
+  const auto cut = lowered(model, {2, 2, 2}, {{6, 0}});
+  CHECK(all_of<ReduceScatter>(cut.layers[0].operators)[0].bytes == 12 * 32 * 2);
+  CHECK(gemm(cut.layers[0].operators, GemmRole::expert_latent_down).rows == 12);
+  CHECK(gemm(cut.layers[0].operators, GemmRole::expert_latent_up).rows == 6);
 }
 
 TEST_CASE("experts from a table need no router, or its weights alone") {
