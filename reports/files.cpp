@@ -86,7 +86,7 @@ void write_timeseries_csv(const Results& results, const Sink& sink) {
   sink(
       "begin_s,end_s,arrivals,finished,prefill_tokens,decode_tokens,steps,preemptions,mean_running,mean_"
       "waiting,"
-      "mean_kv_bytes,busy_fraction\n");
+      "mean_kv_bytes,busy_fraction,mean_kv_waste_bytes\n");
   Record record;
   for (const serving::TimeseriesRow& row : results.timeseries) {
     record.instant(row.begin).instant(row.end).whole(row.arrivals).whole(row.finished);
@@ -95,6 +95,7 @@ void write_timeseries_csv(const Results& results, const Sink& sink) {
         .real(row.mean_waiting)
         .real(row.mean_kv_bytes)
         .real(row.busy_fraction)
+        .real(row.mean_kv_waste_bytes)
         .end(sink);
   }
 }

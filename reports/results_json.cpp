@@ -131,6 +131,41 @@ Node memory_node(const serving::MemoryBudget& budget, bool tightest) {
   node.set("kv_block_bytes", Node::of(budget.kv_block_bytes));
   node.set("kv_state_bytes", Node::of(budget.kv_state_bytes));
   node.set("kv_longest_tokens", Node::of(budget.kv_longest_tokens));
+  node.set("kv_peak_waste_bytes", Node::of(budget.kv_peak_waste_bytes));
+  Node groups = Node::array();
+  for (const llm::KvRows& rows : budget.kv_groups) {
+    Node group = Node::object();
+    group.set("layers", Node::of(rows.layers));
+    group.set("row_bytes", Node::of(rows.bytes));
+    group.set("tokens_per_row", Node::of(rows.ratio));
+    group.set("keeps_tokens", rows.keeps > 0 ? Node::of(rows.keeps) : Node{});
+    groups.items.push_back(std::move(group));
+  }
+  node.set("kv_groups", std::move(groups));
+  return node;
+}
+
+Node memory_events_node(const std::vector<serving::MemoryEvent>& events) {
+  Node all = Node::array();
+  for (const serving::MemoryEvent& event : events) {
+    Node node = Node::object();
+    node.set("event", text(to_string(event.kind)));
+    node.set("at_s", Node::of(event.at.seconds()));
+    node.set("pool", text(event.pool));
+    node.set("replica", Node::of(event.replica));
+    node.set("dp_rank", Node::of(event.dp_rank));
+    node.set("request", Node::of(event.request));
+    node.set("blocks_needed", Node::of(event.blocks_needed));
+    node.set("remedy", text(event.remedy));
+    all.items.push_back(std::move(node));
+  }
+  return all;
+}
+
+Node kv_use_node(const Results& results) {
+  Node node = Node::object();
+  node.set("mean_bytes", number(results.mean_kv_bytes));
+  node.set("mean_waste_bytes", number(results.mean_kv_waste_bytes));
   return node;
 }
 
@@ -206,6 +241,8 @@ Node results_node(const RunReport& report) {
     memory.items.push_back(memory_node(results.memory[i], static_cast<std::int64_t>(i) == results.tightest));
   }
   node.set("memory", std::move(memory));
+  node.set("kv_use", kv_use_node(results));
+  node.set("memory_events", memory_events_node(results.memory_events));
   node.set("step_time", step_time_node(results.step_time));
   if (results.kernels) node.set("kernels", kernels_node(*results.kernels));
   node.set("source_shares", source_node(results));

@@ -204,6 +204,16 @@ std::string cost(const Results& results, const Style& style) {
   return out;
 }
 
+// When requests first waited for blocks or lost them.
+std::string memory_event(const serving::MemoryEvent& event, const Style& style) {
+  const bool stall = event.kind == serving::MemoryEventKind::stall;
+  return paragraph("  ",
+                   fmt::format("{} in pool {} at {}, request {} on replica {}; avoided by {}",
+                               stall ? "first wait for KV blocks" : "first preemption", event.pool,
+                               human_seconds(event.at.seconds()), event.request, event.replica, event.remedy),
+                   style);
+}
+
 std::string memory(const Results& results, const Style& style) {
   const auto index = static_cast<std::size_t>(results.tightest);
   if (index >= results.memory.size()) return "";
@@ -239,6 +249,13 @@ std::string memory(const Results& results, const Style& style) {
                     grouped(budget.kv_longest_tokens), grouped(budget.kv_bytes_per_token), percent(peak)),
         style);
   }
+  if (results.mean_kv_bytes > 0) {
+    out += paragraph("  ",
+                     fmt::format("{} of the KV blocks in use hold no token, mean over time",
+                                 percent(results.mean_kv_waste_bytes / results.mean_kv_bytes)),
+                     style);
+  }
+  for (const serving::MemoryEvent& event : results.memory_events) out += memory_event(event, style);
   return out;
 }
 

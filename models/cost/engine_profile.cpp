@@ -126,10 +126,18 @@ const config::Record<MemoryCosts>& record_of(config::Type<MemoryCosts>) {
       config::Record<MemoryCosts>("engine memory", "Device memory beside weights, activations and KV cache")
           .required("runtime", &MemoryCosts::runtime, "CUDA context, libraries and engine",
                     config::between(0, kMaxMemory))
+          .optional("runtime_share", &MemoryCosts::runtime_share,
+                    "What these take more on larger devices, as a share of the device's memory. When absent "
+                    "nothing",
+                    config::between(0, 1))
           .required("per_communicator", &MemoryCosts::per_communicator,
                     "Each communication group that a rank belongs to", config::between(0, kMaxMemory))
-          .required("graphs", &MemoryCosts::graphs, "CUDA graphs, counted inside the budget",
-                    config::between(0, kMaxMemory));
+          .required("graphs", &MemoryCosts::graphs, "CUDA graphs", config::between(0, kMaxMemory))
+          .optional("cudagraph_accounting", &MemoryCosts::cudagraph_accounting,
+                    "Whether the KV cache leaves room for them")
+          .optional("sampler_per_logit", &MemoryCosts::sampler_per_logit,
+                    "Peak of the sampler for each logit of a step. When absent the bf16 row and an fp32 copy",
+                    config::between(0, 4096));
   return record;
 }
 
@@ -183,6 +191,11 @@ void check_sources(const EngineProfile& engine, config::Problems& problems) {
   check_source(comm.exchange_tokens, "/comm/exchange_tokens", engine, problems);
   if (comm.multiprocessors) check_source(*comm.multiprocessors, "/comm/multiprocessors", engine, problems);
   check_source(engine.memory.runtime, "/memory/runtime", engine, problems);
+  const MemoryCosts& memory = engine.memory;
+  if (memory.runtime_share) check_source(*memory.runtime_share, "/memory/runtime_share", engine, problems);
+  if (memory.sampler_per_logit) {
+    check_source(*memory.sampler_per_logit, "/memory/sampler_per_logit", engine, problems);
+  }
   check_source(engine.memory.per_communicator, "/memory/per_communicator", engine, problems);
   check_source(engine.memory.graphs, "/memory/graphs", engine, problems);
 }

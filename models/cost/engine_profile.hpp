@@ -19,6 +19,12 @@ enum class BudgetRule : std::uint8_t {
   free_times_fraction,   // (total - weights - activations - runtime) x fraction (TensorRT-LLM)
 };
 
+// Whether the engine leaves room for its CUDA graphs.
+enum class GraphAccounting : std::uint8_t {
+  none,      // they take what the budget rule keeps free (vLLM before 0.21)
+  profiled,  // estimated before, and part of the budget
+};
+
 // How tokens of an MoE layer travel under DP attention.
 enum class AllToAll : std::uint8_t {
   all_gather_reduce_scatter,  // every rank gets every token; partial results are reduced and scattered
@@ -78,9 +84,13 @@ struct CommunicationCosts {
 };
 
 struct MemoryCosts {
-  config::Sourced<core::Bytes> runtime;           // CUDA context, libraries, engine
-  config::Sourced<core::Bytes> per_communicator;  // of each communication group that a rank belongs to
-  config::Sourced<core::Bytes> graphs;            // CUDA graphs, counted inside the budget
+  config::Sourced<core::Bytes> runtime;                  // CUDA context, libraries, engine
+  std::optional<config::Sourced<double>> runtime_share;  // and so much of the device's memory more
+  config::Sourced<core::Bytes> per_communicator;         // of each communication group that a rank belongs to
+  config::Sourced<core::Bytes> graphs;                   // CUDA graphs
+  GraphAccounting cudagraph_accounting = GraphAccounting::profiled;
+  // Peak of the sampler for each logit: its copies in bf16 and fp32, sorted, with indices, as probabilities.
+  std::optional<config::Sourced<core::Bytes>> sampler_per_logit;
 };
 
 struct EngineProfile {
@@ -123,6 +133,15 @@ struct EnumNames<cost::BudgetRule> {
       {total_times_fraction, "total-times-fraction",
        "total memory x fraction - everything else (vLLM, SGLang)"},
       {free_times_fraction, "free-times-fraction", "(total - everything else) x fraction (TensorRT-LLM)"},
+  };
+};
+
+template <>
+struct EnumNames<cost::GraphAccounting> {
+  using enum cost::GraphAccounting;
+  static constexpr EnumName<cost::GraphAccounting> table[] = {
+      {none, "none", "graphs take what the budget rule keeps free (vLLM before 0.21)"},
+      {profiled, "profiled", "graphs are estimated before the KV cache is allocated, inside the budget"},
   };
 };
 

@@ -257,27 +257,39 @@ std::int64_t kv_bytes_per_token(const Architecture& architecture, NumberFormat k
 
 KvPages::KvPages(const Architecture& architecture, const Layout& layout, NumberFormat kv,
                  std::int64_t block_tokens)
-    : block_tokens_(block_tokens), ranks_(layout.cp * layout.dcp) {
-  const std::int64_t state = state_bytes(architecture, layout);
-  std::int64_t unit = state;
-  for (const KvRows& rows : kv_rows(architecture, layout, kv)) {
+    : block_tokens_(block_tokens),
+      ranks_(layout.cp * layout.dcp),
+      state_bytes_(state_bytes(architecture, layout)),
+      rows_(kv_rows(architecture, layout, kv)) {
+  std::int64_t unit = state_bytes_;
+  for (const KvRows& rows : rows_) {
     const std::int64_t page = rows.layers * rows.bytes * core::divide_up(block_tokens, rows.ratio);
     unit = std::gcd(unit, page);
-    groups_.push_back({page, rows.keeps > 0 ? core::divide_up(rows.keeps, block_tokens) + 1 : 0});
+    groups_.push_back({page, rows.keeps > 0 ? core::divide_up(rows.keeps - 1, block_tokens) + 1 : 0});
   }
   unit_bytes_ = std::max<std::int64_t>(unit, 1);
-  state_units_ = state / unit_bytes_;
   for (Group& group : groups_) group.units_per_page /= unit_bytes_;
 }
 
 std::int64_t KvPages::units(std::int64_t tokens) const {
   if (tokens <= 0) return 0;
   const std::int64_t pages = core::divide_up(core::divide_up(tokens, ranks_), block_tokens_);
-  std::int64_t units = state_units_;
+  std::int64_t units = state_bytes_ / unit_bytes_;
   for (const Group& group : groups_) {
     units += group.units_per_page * (group.most_pages > 0 ? std::min(pages, group.most_pages) : pages);
   }
   return units;
+}
+
+std::int64_t KvPages::held_bytes(std::int64_t tokens) const {
+  if (tokens <= 0) return 0;
+  const std::int64_t own = core::divide_up(tokens, ranks_);
+  std::int64_t bytes = state_bytes_;
+  for (const KvRows& rows : rows_) {
+    const std::int64_t held = rows.keeps > 0 ? std::min(own, rows.keeps) : own;
+    bytes += rows.layers * rows.bytes * (rows.ratio > 1 ? held / rows.ratio : held);
+  }
+  return bytes;
 }
 
 std::int64_t KvPages::longest(std::int64_t available, std::int64_t limit) const {
@@ -294,9 +306,7 @@ std::int64_t activation_peak_bytes(const Architecture& architecture, const Layou
                                    const Formats& formats, const StepShape& step) {
   const std::int64_t hidden = architecture.hidden_size;
   const std::int64_t vocab = padded_vocab(architecture, layout);
-  // The rank's slice and the gathered row in bf16 (one and the same when tp = 1), and the fp32 copy.
-  const std::int64_t slice = layout.tp > 1 ? vocab / layout.tp : 0;
-  std::int64_t largest = step.logit_sequences * ((slice + vocab) * kStreamBytes + vocab * 4);
+  std::int64_t largest = step.logit_sequences * vocab * step.sampler_bytes;
   for (const LayerGroup& group : architecture.layers) {
     const std::int64_t attention =
         step.tokens * kStreamBytes *

@@ -77,6 +77,8 @@ class KvPages {
   [[nodiscard]] std::int64_t unit_bytes() const { return unit_bytes_; }
   // Units of a sequence of `tokens` tokens; 0 for none.
   [[nodiscard]] std::int64_t units(std::int64_t tokens) const;
+  // Bytes of its rows and state without the empty parts of its pages; needs the second constructor.
+  [[nodiscard]] std::int64_t held_bytes(std::int64_t tokens) const;
   // The longest sequence that `units` units hold, at most `limit` tokens.
   [[nodiscard]] std::int64_t longest(std::int64_t units, std::int64_t limit) const;
 
@@ -88,14 +90,17 @@ class KvPages {
   std::int64_t block_tokens_ = 1;
   std::int64_t ranks_ = 1;  // that share the tokens of a sequence
   std::int64_t unit_bytes_ = 1;
-  std::int64_t state_units_ = 0;
+  std::int64_t state_bytes_ = 0;
   std::vector<Group> groups_;
+  std::vector<KvRows> rows_;
 };
 
 // What a step needs beyond weights and KV.
 struct StepShape {
   std::int64_t tokens = 0;           // of one data-parallel rank
   std::int64_t logit_sequences = 0;  // rows of logits of one data-parallel rank
+  // Peak of the sampler for each logit: at least the gathered row in bf16 and one copy in fp32.
+  std::int64_t sampler_bytes = 6;
 };
 
 // Peak of the activations of one step on one rank, in bytes: residual stream (tokens x hidden, bf16) + the
@@ -107,10 +112,11 @@ struct StepShape {
 //  rank's
 //    experts at perfect balance (ceil(group tokens x top_k / ep)): gathered input, gate and up, product and
 //    output, plus the shared experts on the rank's tokens;
-//  - logits: the rank's slice in bf16, the gathered row in bf16 and one fp32 copy for sampling.
-// Allocator slack, workspaces and graph pools belong to the engine and are not in it.
-// A count of tensors, not a measurement: at 8,192 tokens it gives 0.78 GiB for Llama 3 8B, where a vLLM log
-// (PR 10511, token count not stated) prints 1.26 GiB.
+//  - logits: the gathered row in bf16 and what the sampler makes of it, on every rank (the rank's own slice
+//    is gone when the sampler runs).
+// Allocator slack, workspaces and graph pools belong to the engine and are not in it. vLLM prints 1.26 GiB
+// for Llama 3 8B on one and on two ranks (PR 10511): 256 rows of logits at 39 bytes and the residual stream
+// of 8,192 tokens.
 [[nodiscard]] std::int64_t activation_peak_bytes(const Architecture& architecture, const Layout& layout,
                                                  const Formats& formats, const StepShape& step);
 

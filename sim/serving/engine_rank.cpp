@@ -21,8 +21,30 @@ void KvPool::give_back(std::int64_t count) {
 }
 
 void EngineRank::take_arrivals() {
-  waiting_.insert(waiting_.end(), arrived_.begin(), arrived_.end());
+  for (const Sequence& sequence : arrived_) put_in_queue(sequence, false);
   arrived_.clear();
+}
+
+void EngineRank::put_in_queue(const Sequence& sequence, bool first) {
+  waiting_blocks_ += blocks_for(sequence.tokens());
+  waiting_tokens_ += sequence.tokens();
+  waiting_.insert(first ? waiting_.begin() : waiting_.end(), sequence);
+}
+
+// A sequence, which has its blocks, becomes part of the next step.
+void EngineRank::take_seat(Sequence& sequence, std::int64_t tokens) {
+  sequence.scheduled = tokens;
+  budget_ -= tokens;
+  const std::int64_t bytes = rules_.pages.held_bytes(sequence.computed + tokens);
+  held_bytes_ += bytes - sequence.kv_bytes;
+  sequence.kv_bytes = bytes;
+}
+
+void EngineRank::drop_blocks(Sequence& sequence) {
+  kv_.give_back(sequence.blocks);
+  held_bytes_ -= sequence.kv_bytes;
+  sequence.blocks = 0;
+  sequence.kv_bytes = 0;
 }
 
 // Takes the blocks that the sequence needs to hold its computed and `tokens` more.
@@ -37,15 +59,14 @@ bool EngineRank::grow(Sequence& sequence, std::int64_t tokens) {
 void EngineRank::preempt_last() {
   Sequence victim = running_.back();
   running_.pop_back();
-  kv_.give_back(victim.blocks);
+  drop_blocks(victim);
   budget_ += victim.scheduled;
   tokens_lost_ += victim.computed;
   ++preemptions_;
   preempted_.push_back(victim.request);
-  victim.blocks = 0;
   victim.computed = 0;
   victim.scheduled = 0;
-  waiting_.push_front(victim);
+  put_in_queue(victim, true);
 }
 
 void EngineRank::schedule_running(bool prefills_only) {
@@ -60,8 +81,7 @@ void EngineRank::schedule_running(bool prefills_only) {
       if (itself) return;
       grown = grow(running_[i], tokens);
     }
-    running_[i].scheduled = tokens;
-    budget_ -= tokens;
+    take_seat(running_[i], tokens);
   }
 }
 
@@ -79,12 +99,48 @@ void EngineRank::schedule_waiting() {
     if (tokens < whole && !may_cut(whole)) return;
     if (rules_.reserve_full_prompt && blocks_for(whole) > kv_.free()) return;
     if (!grow(sequence, tokens)) return;
-    sequence.scheduled = tokens;
-    budget_ -= tokens;
+    take_seat(sequence, tokens);
     admitted_.push_back(sequence.request);
+    waiting_blocks_ -= blocks_for(whole);
+    waiting_tokens_ -= whole;
     waiting_.pop_front();
     running_.push_back(sequence);
   }
+}
+
+std::optional<std::int64_t> EngineRank::head_without_blocks() const {
+  if (waiting_.empty() || budget_ <= 0 || running() >= rules_.max_num_seqs) return std::nullopt;
+  const std::int64_t whole = waiting_.front().tokens();
+  const std::int64_t tokens = std::min(whole, budget_);
+  if (tokens < whole && !may_cut(whole)) return std::nullopt;
+  const std::int64_t first = rules_.reserve_full_prompt ? whole : tokens;
+  return blocks_for(first) > kv_.free() ? std::optional(waiting_.front().request) : std::nullopt;
+}
+
+// Looks at the blocks behind a decision.
+void EngineRank::note_memory() {
+  core::check(kv_waste_bytes() >= 0, "KV blocks hold more bytes than they have");
+  if (kv_.used() > most_used_) {
+    most_used_ = kv_.used();
+    waste_at_peak_ = kv_waste_bytes();
+  }
+  stalled_ = preempted_.empty() ? head_without_blocks() : std::nullopt;
+  if (stalled_ || !preempted_.empty()) note_demand();
+}
+
+// Of a queue that is longer than the free seats, the mean of all that wait in it counts for each seat.
+void EngineRank::note_demand() {
+  const auto queue = static_cast<std::int64_t>(waiting_.size());
+  const std::int64_t seats = std::min(queue, rules_.max_num_seqs - running());
+  const auto part = [&](std::int64_t sum) {
+    return queue == seats ? sum
+                          : static_cast<std::int64_t>(static_cast<double>(sum) * static_cast<double>(seats) /
+                                                      static_cast<double>(queue));
+  };
+  const std::int64_t blocks = kv_.used() + part(waiting_blocks_);
+  if (blocks <= peak_demand_.blocks) return;
+  peak_demand_ = {blocks, running() + seats, part(waiting_tokens_)};
+  for (const Sequence& sequence : running_) peak_demand_.tokens += sequence.computed + sequence.scheduled;
 }
 
 bool EngineRank::prefill_possible() const {
@@ -109,6 +165,7 @@ std::int64_t EngineRank::schedule(const llm::BatchRule& rule, std::span<llm::Ran
     schedule_running(false);
   }
   if (preempted_.empty() && (rules_.mixed_steps || prefills_only)) schedule_waiting();
+  note_memory();
   std::fill(micro_batches.begin(), micro_batches.end(), llm::RankBatch{});
   decodes_only_ = true;
   step_tokens_ = 0;
@@ -144,7 +201,7 @@ void EngineRank::finish_step(std::vector<TokenOut>& out) {
       const bool last = sequence.generated == sequence.output_tokens;
       out.push_back({sequence.request, sequence.generated == 1, last});
       if (last) {
-        kv_.give_back(sequence.blocks);
+        drop_blocks(sequence);
         continue;
       }
     }

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -57,6 +58,7 @@ struct Sequence {
   std::int64_t computed = 0;  // tokens whose KV is in the cache
   std::int64_t blocks = 0;
   std::int64_t scheduled = 0;  // tokens of it in the running step
+  std::int64_t kv_bytes = 0;   // of its computed and scheduled tokens
 
   [[nodiscard]] std::int64_t tokens() const { return input_tokens + generated; }
   [[nodiscard]] bool decodes() const { return tokens() - computed == 1 && generated > 0; }
@@ -67,6 +69,13 @@ struct TokenOut {
   std::int64_t request = 0;
   bool first = false;
   bool last = false;
+};
+
+// What would be needed for all requests that have a seat: those that run and those that wait for blocks.
+struct KvDemand {
+  std::int64_t blocks = 0;
+  std::int64_t sequences = 0;
+  std::int64_t tokens = 0;  // of all these sequences
 };
 
 class EngineRank {
@@ -106,6 +115,17 @@ class EngineRank {
   [[nodiscard]] const std::vector<std::int64_t>& preempted() const { return preempted_; }
   [[nodiscard]] const std::vector<std::int64_t>& admitted() const { return admitted_; }
 
+  // Bytes of the blocks in use that hold no token, now and when most blocks were in use behind a decision.
+  [[nodiscard]] std::int64_t kv_waste_bytes() const {
+    return kv_.used() * rules_.pages.unit_bytes() - held_bytes_;
+  }
+  [[nodiscard]] std::int64_t kv_waste_at_peak() const { return waste_at_peak_; }
+  // The request that the last schedule() left at the head of the queue because blocks were missing, not seats
+  // or tokens of the budget; none if it preempted.
+  [[nodiscard]] std::optional<std::int64_t> stalled() const { return stalled_; }
+  // The largest demand at any decision that found blocks missing.
+  [[nodiscard]] const KvDemand& peak_demand() const { return peak_demand_; }
+
   // Most tokens that a sequence may ever have here.
   [[nodiscard]] std::int64_t capacity_tokens() const {
     return rules_.pages.longest(kv_.blocks(), kMostSequenceTokens);
@@ -116,6 +136,12 @@ class EngineRank {
   void schedule_running(bool prefills_only);
   void schedule_waiting();
   [[nodiscard]] bool grow(Sequence& sequence, std::int64_t tokens);
+  void take_seat(Sequence& sequence, std::int64_t tokens);
+  void drop_blocks(Sequence& sequence);
+  void put_in_queue(const Sequence& sequence, bool first);
+  [[nodiscard]] std::optional<std::int64_t> head_without_blocks() const;
+  void note_memory();
+  void note_demand();
   void preempt_last();
   // Whether a waiting sequence of `whole` tokens may be computed in more than one step.
   [[nodiscard]] bool may_cut(std::int64_t whole) const;
@@ -131,6 +157,12 @@ class EngineRank {
   std::int64_t step_tokens_ = 0, step_decode_tokens_ = 0;
   std::int64_t preemptions_ = 0, tokens_computed_ = 0, tokens_lost_ = 0;
   std::vector<std::int64_t> preempted_, admitted_;
+  std::int64_t held_bytes_ = 0;      // of the running sequences
+  std::int64_t waiting_blocks_ = 0;  // that the sequences of the queue would take, and their tokens
+  std::int64_t waiting_tokens_ = 0;
+  std::int64_t most_used_ = 0, waste_at_peak_ = 0;
+  std::optional<std::int64_t> stalled_;
+  KvDemand peak_demand_;
 };
 
 }  // namespace moesim::serving

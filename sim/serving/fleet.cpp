@@ -112,6 +112,13 @@ class Models {
 
 std::string does_not_fit(const MemoryBudget& budget) {
   const auto gib = [](core::Bytes bytes) { return bytes.as_double() / static_cast<double>(1 << 30); };
+  if (budget.reserved.value < 0) {
+    return fmt::format(
+        "the engine runs out of memory: pool \"{}\" captures CUDA graphs of {:.1f} GiB that it did not "
+        "count, and "
+        "its budget rule keeps {:.1f} GiB free",
+        budget.pool, gib(budget.graphs), gib(budget.graphs + budget.reserved));
+  }
   return fmt::format(
       "the model does not fit: pool \"{}\" needs {:.1f} GiB per GPU for weights, {:.1f} GiB for activations, "
       "{:.1f} GiB "

@@ -37,21 +37,21 @@ class Fleet {
   [[nodiscard]] std::vector<FleetMember>& members() { return members_; }
   [[nodiscard]] const std::vector<FleetMember>& members() const { return members_; }
   [[nodiscard]] std::int64_t gpus() const { return gpus_; }
+  struct GroupPlace {
+    std::size_t member = 0;
+    std::size_t group = 0;  // of the member
+  };
   // The groups of ranks of all members, in one list.
   [[nodiscard]] std::size_t groups() const { return groups_.size(); }
   [[nodiscard]] StepGroup& group(std::size_t index) {
     return members_[groups_[index].member].replica.groups()[groups_[index].group];
   }
+  [[nodiscard]] GroupPlace place(std::size_t index) const { return groups_[index]; }
   [[nodiscard]] std::size_t group_index(std::size_t member, std::size_t group) const {
     return members_[member].first_group + group;
   }
 
  private:
-  struct GroupPlace {
-    std::size_t member = 0;
-    std::size_t group = 0;
-  };
-
   Balancer balancer_;
   std::vector<FleetMember> members_;
   std::size_t next_ = 0;

@@ -5,18 +5,34 @@
 #include <algorithm>
 #include <cmath>
 
-#include "models/llm/memory.hpp"
 #include "sim/serving/engine_rank.hpp"
 #include "sim/serving/simulate.hpp"
 
 namespace moesim::serving {
+
+namespace {
+
+// vLLM's blocks of DeepSeek-V4 hold 256 tokens, two entries of its largest ratio (vLLM blog, 2026-04-24);
+// smaller ones would be pages of one entry that is mostly empty. 1 for other models.
+std::int64_t least_block_tokens(const llm::Architecture& model) {
+  std::int64_t least = 1;
+  for (const llm::LayerGroup& group : model.layers) {
+    if (const auto* pooled = std::get_if<llm::CompressedAttention>(&group.attention)) {
+      least = std::max(least, 2 * pooled->ratio);
+    }
+  }
+  return least;
+}
+
+}  // namespace
 
 EffectiveLimits effective_limits(const Scenario& scenario) {
   const cost::EngineProfile& engine = scenario.deployment.engine;
   const SchedulerSettings& own = scenario.deployment.scheduler;
   return {own.max_num_batched_tokens.value_or(engine.scheduler.max_num_batched_tokens.value),
           own.max_num_seqs.value_or(engine.scheduler.max_num_seqs.value),
-          scenario.kv.block_tokens.value_or(engine.kv.block_tokens.value)};
+          scenario.kv.block_tokens.value_or(
+              std::max(engine.kv.block_tokens.value, least_block_tokens(scenario.model)))};
 }
 
 namespace {
@@ -27,7 +43,41 @@ std::int64_t communicators(const llm::Layout& layout) {
          (layout.ep > 1 && layout.dp > 1 ? 1 : 0);
 }
 
+// CUDA context, libraries and engine.
+core::Bytes runtime_bytes(const cost::MemoryCosts& costs, core::Bytes total) {
+  const double share = costs.runtime_share ? costs.runtime_share->value : 0.0;
+  return costs.runtime.value + core::Bytes{static_cast<std::int64_t>(share * total.as_double())};
+}
+
+core::Bytes share_of(core::Bytes bytes, double fraction) {
+  return core::Bytes{static_cast<std::int64_t>(std::floor(bytes.as_double() * fraction))};
+}
+
 }  // namespace
+
+void divide_rest(MemoryBudget& budget, cost::BudgetRule rule, double fraction, cost::GraphAccounting graphs) {
+  const core::Bytes used = budget.weights + budget.activations + budget.exchange_buffers +
+                           budget.communicators + budget.graphs + budget.runtime;
+  const core::Bytes uncounted = graphs == cost::GraphAccounting::none ? budget.graphs : core::Bytes{};
+  if (rule == cost::BudgetRule::total_times_fraction) {
+    budget.reserved = budget.total - share_of(budget.total, fraction) - uncounted;
+  } else {
+    const core::Bytes free = std::max(core::Bytes{}, budget.total - used + uncounted);
+    budget.reserved = free - share_of(free, fraction) - uncounted;
+  }
+  budget.kv_budget = budget.total - used - budget.reserved;
+}
+
+void count_blocks(MemoryBudget& budget, const llm::KvPages& pages) {
+  budget.kv_block_bytes = pages.unit_bytes();
+  budget.kv_blocks = 0;
+  budget.kv_longest_tokens = 0;
+  if (budget.kv_budget.value <= 0 || budget.reserved.value < 0) return;
+  budget.kv_blocks = budget.kv_budget.value / budget.kv_block_bytes;
+  budget.kv_longest_tokens = pages.longest(budget.kv_blocks, kMostSequenceTokens);
+  // Room for a part of what one sequence takes at least is no room.
+  if (budget.kv_longest_tokens == 0) budget.kv_blocks = 0;
+}
 
 MemoryBudget memory_budget(const Scenario& scenario, const std::string& name, const Pool& pool) {
   const cost::EngineProfile& engine = scenario.deployment.engine;
@@ -39,8 +89,9 @@ MemoryBudget memory_budget(const Scenario& scenario, const std::string& name, co
   budget.devices = pool.replicas * layout.ranks();
   budget.total = scenario.cluster.node.gpu.hbm.usable_capacity.value;
   budget.weights = {llm::weight_bytes_per_rank(scenario.model, layout, formats).total()};
-  const llm::StepShape largest{limits.max_num_batched_tokens,
-                               std::min(limits.max_num_seqs, limits.max_num_batched_tokens)};
+  llm::StepShape largest{limits.max_num_batched_tokens,
+                         std::min(limits.max_num_seqs, limits.max_num_batched_tokens)};
+  if (engine.memory.sampler_per_logit) largest.sampler_bytes = engine.memory.sampler_per_logit->value.value;
   budget.activations = {llm::activation_peak_bytes(scenario.model, layout, formats, largest)};
   if (engine.comm.all_to_all == cost::AllToAll::per_expert_messages) {
     const auto buffers =
@@ -50,30 +101,15 @@ MemoryBudget memory_budget(const Scenario& scenario, const std::string& name, co
   }
   budget.communicators = engine.memory.per_communicator.value * communicators(layout);
   budget.graphs = engine.graphs.decode_sizes.empty() ? core::Bytes{} : engine.memory.graphs.value;
-  budget.runtime = engine.memory.runtime.value;
-  const core::Bytes used = budget.weights + budget.activations + budget.exchange_buffers +
-                           budget.communicators + budget.graphs + budget.runtime;
-  const double fraction = scenario.memory.utilization.value_or(engine.kv.fraction.value);
-  const auto share = [&](core::Bytes bytes) {
-    return core::Bytes{static_cast<std::int64_t>(std::floor(bytes.as_double() * fraction))};
-  };
-  if (scenario.memory.rule.value_or(engine.kv.budget_rule) == cost::BudgetRule::total_times_fraction) {
-    budget.reserved = budget.total - share(budget.total);
-  } else {
-    const core::Bytes free = std::max(core::Bytes{}, budget.total - used);
-    budget.reserved = free - share(free);
-  }
-  budget.kv_budget = budget.total - used - budget.reserved;
+  budget.runtime = runtime_bytes(engine.memory, budget.total);
+  divide_rest(budget, scenario.memory.rule.value_or(engine.kv.budget_rule),
+              scenario.memory.utilization.value_or(engine.kv.fraction.value),
+              engine.memory.cudagraph_accounting);
   budget.kv_block_tokens = limits.kv_block_tokens;
   budget.kv_bytes_per_token = llm::kv_bytes_per_token_per_rank(scenario.model, layout, formats.kv);
   budget.kv_state_bytes = llm::state_bytes(scenario.model, layout);
-  const llm::KvPages pages(scenario.model, layout, formats.kv, limits.kv_block_tokens);
-  budget.kv_block_bytes = pages.unit_bytes();
-  if (budget.kv_budget.value <= 0) return budget;
-  budget.kv_blocks = budget.kv_budget.value / budget.kv_block_bytes;
-  budget.kv_longest_tokens = pages.longest(budget.kv_blocks, kMostSequenceTokens);
-  // Room for a part of what one sequence takes at least is no room.
-  if (budget.kv_longest_tokens == 0) budget.kv_blocks = 0;
+  budget.kv_groups = llm::kv_rows(scenario.model, layout, formats.kv);
+  count_blocks(budget, llm::KvPages(scenario.model, layout, formats.kv, limits.kv_block_tokens));
   return budget;
 }
 

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "models/llm/memory.hpp"
 #include "sim/serving/results.hpp"
 #include "sim/serving/scenario.hpp"
 
@@ -16,7 +17,15 @@ struct EffectiveLimits {
 };
 [[nodiscard]] EffectiveLimits effective_limits(const Scenario& scenario);
 
-// The budget of one device of a pool. kv_budget is negative and kv_blocks 0 when the model does not fit.
+// Divides what is left beside the other parts of a budget: fills `reserved` and `kv_budget`. Where graphs are
+// not accounted for, they take memory that the rule keeps free, and `reserved` is negative if that is too
+// little.
+void divide_rest(MemoryBudget& budget, cost::BudgetRule rule, double fraction, cost::GraphAccounting graphs);
+// Fills the blocks that `kv_budget` holds: none if it is too small for any sequence.
+void count_blocks(MemoryBudget& budget, const llm::KvPages& pages);
+
+// The budget of one device of a pool. kv_blocks is 0 when the model does not fit: kv_budget is negative or
+// too small, or `reserved` is negative.
 [[nodiscard]] MemoryBudget memory_budget(const Scenario& scenario, const std::string& name, const Pool& pool);
 
 // What to change when a pool has no room for KV: the scenario's own memory.utilization or

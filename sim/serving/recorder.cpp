@@ -10,6 +10,7 @@ void Recorder::Integrals::add(const SystemState& state, core::Duration time) {
   running += core::Int128{state.running} * time.ps;
   waiting += core::Int128{state.waiting} * time.ps;
   kv_bytes += core::Int128{state.kv_bytes} * time.ps;
+  kv_waste_bytes += core::Int128{state.kv_waste_bytes} * time.ps;
   busy += core::Int128{state.busy_groups} * time.ps;
 }
 
@@ -17,6 +18,7 @@ void Recorder::Integrals::add(const Integrals& other) {
   running += other.running;
   waiting += other.waiting;
   kv_bytes += other.kv_bytes;
+  kv_waste_bytes += other.kv_waste_bytes;
   busy += other.busy;
 }
 
@@ -75,7 +77,8 @@ Recorder::Load Recorder::load() const {
     return static_cast<double>(window_end_.sums.*sum - window_begin_.sums.*sum) / time;
   };
   return {mean(&Integrals::running), mean(&Integrals::waiting),
-          mean(&Integrals::busy) / static_cast<double>(groups_)};
+          mean(&Integrals::busy) / static_cast<double>(groups_), mean(&Integrals::kv_bytes),
+          mean(&Integrals::kv_waste_bytes)};
 }
 
 void Recorder::count_step(std::int64_t prefill_tokens, std::int64_t decode_tokens) {
@@ -97,6 +100,7 @@ std::vector<TimeseriesRow> Recorder::rows() const {
       row.mean_running = static_cast<double>(sums.running) / length;
       row.mean_waiting = static_cast<double>(sums.waiting) / length;
       row.mean_kv_bytes = static_cast<double>(sums.kv_bytes) / length;
+      row.mean_kv_waste_bytes = static_cast<double>(sums.kv_waste_bytes) / length;
       row.busy_fraction = static_cast<double>(sums.busy) / length / static_cast<double>(groups_);
     }
     rows.push_back(row);

@@ -14,6 +14,7 @@ struct SystemState {
   std::int64_t running = 0;
   std::int64_t waiting = 0;
   std::int64_t kv_bytes = 0;
+  std::int64_t kv_waste_bytes = 0;
   std::int64_t busy_groups = 0;  // of ranks that step together
 };
 
@@ -34,7 +35,7 @@ class Recorder {
   void open_window();
   void close_window();
   struct Load {
-    double mean_running = 0, mean_waiting = 0, busy_fraction = 0;
+    double mean_running = 0, mean_waiting = 0, busy_fraction = 0, mean_kv_bytes = 0, mean_kv_waste_bytes = 0;
   };
   // Means over the measured window; all zero if no time has passed in it.
   [[nodiscard]] Load load() const;
@@ -47,7 +48,7 @@ class Recorder {
 
  private:
   struct Integrals {
-    core::Int128 running = 0, waiting = 0, kv_bytes = 0, busy = 0;
+    core::Int128 running = 0, waiting = 0, kv_bytes = 0, kv_waste_bytes = 0, busy = 0;
     void add(const SystemState& state, core::Duration time);
     void add(const Integrals& other);
   };

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "models/llm/memory.hpp"
 #include "sim/core/time.hpp"
 #include "sim/core/units.hpp"
 #include "sim/execution/kernel_executor.hpp"
@@ -55,10 +56,11 @@ struct TimeseriesRow {
   std::int64_t decode_tokens = 0;
   std::int64_t steps = 0;
   std::int64_t preemptions = 0;
-  double mean_running = 0;   // sequences in a batch or waiting for their next step, time-weighted
-  double mean_waiting = 0;   // requests that are not admitted, time-weighted
-  double mean_kv_bytes = 0;  // KV blocks in use, all devices, time-weighted
-  double busy_fraction = 0;  // share of replica time spent in steps
+  double mean_running = 0;         // sequences in a batch or waiting for their next step, time-weighted
+  double mean_waiting = 0;         // requests that are not admitted, time-weighted
+  double mean_kv_bytes = 0;        // KV blocks in use, all devices, time-weighted
+  double busy_fraction = 0;        // share of replica time spent in steps
+  double mean_kv_waste_bytes = 0;  // of the KV blocks in use what holds no token, time-weighted
 };
 
 // Choices of one expert in one MoE layer over the run.
@@ -89,6 +91,23 @@ struct MemoryBudget {
   std::int64_t kv_state_bytes = 0;      // of a sequence on this device, whatever its context
   std::int64_t kv_longest_tokens = 0;   // context of one sequence that fills all blocks
   std::int64_t kv_peak_blocks = 0;
+  std::int64_t kv_peak_waste_bytes = 0;  // of the used blocks, without tokens, when most were in use
+  std::vector<llm::KvRows> kv_groups;    // the kinds of rows of a sequence on this device
+};
+
+// The first time that requests had to wait for KV blocks, or lost theirs, in a pool.
+enum class MemoryEventKind : std::uint8_t { stall, preemption };
+[[nodiscard]] std::string_view to_string(MemoryEventKind kind);
+
+struct MemoryEvent {
+  MemoryEventKind kind = MemoryEventKind::stall;
+  std::string pool;
+  std::int64_t replica = 0;
+  std::int64_t dp_rank = 0;
+  std::int64_t request = 0;  // that waited, or the first that lost its blocks
+  core::Time at;
+  std::int64_t blocks_needed = 0;  // at the worst moment of the run: in use and waited for, on one rank
+  std::string remedy;              // the smallest single change whose budget holds these
 };
 
 // Order statistics of a duration over the measured requests, in seconds.
@@ -134,9 +153,12 @@ struct Results {
 
   std::vector<RequestRow> requests;  // in the order of ids
   std::vector<TimeseriesRow> timeseries;
-  std::vector<ExpertRow> experts;    // by layer, then expert; empty without MoE layers
-  std::vector<MemoryBudget> memory;  // one per pool
-  std::int64_t tightest = 0;         // index into memory
+  std::vector<ExpertRow> experts;          // by layer, then expert; empty without MoE layers
+  std::vector<MemoryBudget> memory;        // one per pool
+  std::int64_t tightest = 0;               // index into memory
+  std::vector<MemoryEvent> memory_events;  // in the order of time; stalls before preemptions
+  // Over the measured time, all devices: blocks in use, and the part of them without tokens.
+  double mean_kv_bytes = 0, mean_kv_waste_bytes = 0;
 
   std::int64_t served = 0, refused = 0, unfinished = 0;  // measured requests only
   // Of measured requests that got their first token, unfinished ones included.

@@ -13,6 +13,7 @@
 #include "sim/serving/events.hpp"
 #include "sim/serving/fleet.hpp"
 #include "sim/serving/memory.hpp"
+#include "sim/serving/memory_events.hpp"
 #include "sim/serving/recorder.hpp"
 #include "sim/serving/step_trace.hpp"
 #include "sim/serving/summary.hpp"
@@ -47,6 +48,7 @@ class Server {
                                        {options.scenario_dir, options.data_dir})),
         recorder_(static_cast<std::int64_t>(fleet_.groups())),
         trace_(options.timeline, fleet_),
+        memory_watch_(budgets_.size()),
         sim_(core::SimulationLimits{options.max_events, core::kEventSequences}),
         processes_(sim_, Event::wake_up),
         idle_(fleet_.groups()),
@@ -285,6 +287,7 @@ class Server {
       preempted += static_cast<std::int64_t>(rank.preempted().size());
     }
     recorder_.count_preemptions(preempted);
+    memory_watch_.look(fleet_, index, sim_.now());
     update_state();
     return chosen;
   }
@@ -320,10 +323,12 @@ class Server {
     state_.running = 0;
     state_.waiting = 0;
     state_.kv_bytes = 0;
+    state_.kv_waste_bytes = 0;
     for (const FleetMember& member : fleet_.members()) {
       state_.running += member.replica.running();
       state_.waiting += member.replica.waiting();
       state_.kv_bytes += member.replica.kv_blocks_used() * member.block_bytes * member.tp;
+      state_.kv_waste_bytes += member.replica.kv_waste_bytes() * member.tp;
     }
   }
 
@@ -381,6 +386,7 @@ class Server {
                          machine.verified()};
     }
     results.memory = budgets_;
+    results.memory_events = memory_watch_.events(*scenario_, fleet_);
     results.requests = std::move(rows_);
     results.timeseries = recorder_.rows();
     RunFacts facts;
@@ -409,6 +415,7 @@ class Server {
   std::unique_ptr<workloads::RequestSource> source_;
   Recorder recorder_;
   StepTrace trace_;
+  MemoryWatch memory_watch_;
   core::Simulation<> sim_;
   core::Processes<Event> processes_;
   std::optional<hardware::Topology> topology_;  // as the two below, at kernel fidelity only

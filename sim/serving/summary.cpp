@@ -117,12 +117,15 @@ void measure_rates(const Recorder& recorder, std::int64_t good, Results& results
   results.mean_running = load.mean_running;
   results.mean_waiting = load.mean_waiting;
   results.busy_fraction = load.busy_fraction;
+  results.mean_kv_bytes = load.mean_kv_bytes;
+  results.mean_kv_waste_bytes = load.mean_kv_waste_bytes;
 }
 
 void measure_memory(const Fleet& fleet, Results& results) {
   for (const FleetMember& member : fleet.members()) {
     MemoryBudget& budget = results.memory[member.pool];
     member.replica.for_each_rank([&](const EngineRank& rank) {
+      if (rank.kv().peak() > budget.kv_peak_blocks) budget.kv_peak_waste_bytes = rank.kv_waste_at_peak();
       budget.kv_peak_blocks = std::max(budget.kv_peak_blocks, rank.kv().peak());
     });
     budget.kv_peak = {budget.kv_peak_blocks * member.block_bytes};

@@ -24,7 +24,7 @@ std::int64_t sum_of(const std::array<core::Duration, N>& parts) {
 
 struct EngineTotals {
   std::int64_t computed = 0, lost = 0, in_cache = 0, in_step = 0;
-  std::int64_t allocated = 0, released = 0, used = 0;
+  std::int64_t allocated = 0, released = 0, used = 0, waste = 0;
 };
 
 EngineTotals totals(const Fleet& fleet) {
@@ -38,6 +38,7 @@ EngineTotals totals(const Fleet& fleet) {
       t.allocated += rank.kv().allocated();
       t.released += rank.kv().released();
       t.used += rank.kv().used();
+      t.waste += rank.kv_waste_bytes();
     });
   }
   return t;
@@ -74,8 +75,9 @@ void check_engines(const EngineTotals& t, Results& results) {
       equal("tokens computed = served + in cache + lost to preemption", t.computed, kept, "tokens"));
   results.checks.push_back(
       equal("KV blocks taken - given back = in use", t.allocated - t.released, t.used, "blocks"));
-  if (results.end == RunEnd::complete)
-    results.checks.push_back(equal("no KV block is left in use", t.used, 0, "blocks"));
+  if (results.end != RunEnd::complete) return;
+  results.checks.push_back(equal("no KV block is left in use", t.used, 0, "blocks"));
+  results.checks.push_back(equal("no bytes are left in KV blocks", t.waste, 0, "bytes"));
 }
 
 void check_experts(const Scenario& scenario, const RunFacts& facts, Results& results) {

@@ -112,10 +112,12 @@ TEST_CASE("peak activations of a dense model, by hand") {
   CHECK(activation_peak_bytes(model, {8, 1, 1}, {}, {tokens, 1}) ==
         stream + tokens * (4096 + 2 * 512 + 2 * 128) * 2 +
             tokens * (3 * 1792 - 2 * 512 - 2 * 128) * 2);  // the FFN is still the largest
-  // With one token per sequence the logits are: bf16 slice and fp32 copy.
-  CHECK(activation_peak_bytes(model, {1, 1, 1}, {}, {256, 256}) == 256 * 4096 * 2 + 256 * 128256 * 6);
-  CHECK(activation_peak_bytes(model, {2, 1, 1}, {}, {256, 256}) ==
-        256 * 4096 * 2 + 256 * (128256 * 6 + 128256 / 2 * 2));
+  // With one token per sequence the logits are: bf16 row and fp32 copy, gathered on every rank.
+  for (const std::int64_t tp : {1, 2}) {
+    CHECK(activation_peak_bytes(model, {tp, 1, 1}, {}, {256, 256}) == 256 * 4096 * 2 + 256 * 128256 * 6);
+    // What vLLM prints for 8,192 tokens and 256 sequences, on one and on two ranks (PR 10511).
+    CHECK(gib(activation_peak_bytes(model, {tp, 1, 1}, {}, {8192, 256, 39})) == 1.26);
+  }
 }
 
 TEST_CASE("peak activations of an MoE layer count the gathered rows") {

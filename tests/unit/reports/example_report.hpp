@@ -42,7 +42,7 @@ inline RunReport example_report() {
   refused.arrival = core::Time{3'000'000'000'000};
   results.requests = {served, refused};
   results.timeseries = {
-      {core::Time{0}, core::Time{1'000'000'000'000}, 2, 1, 100, 3, 5, 0, 0.5, 0.25, 1e9, 0.125}};
+      {core::Time{0}, core::Time{1'000'000'000'000}, 2, 1, 100, 3, 5, 0, 0.5, 0.25, 1e9, 0.125, 5e7}};
   results.experts = {{3, 0, 10}, {3, 1, 30}};
   serving::MemoryBudget budget;
   budget.pool = "main";
@@ -55,7 +55,13 @@ inline RunReport example_report() {
   budget.kv_block_tokens = 16;
   budget.kv_bytes_per_token = 1024;
   budget.kv_peak_blocks = 200;
+  budget.kv_peak_waste_bytes = 4096;
+  budget.kv_groups = {{12, 2048, 1, 128}, {30, 1280, 4, 0}};
   results.memory = {budget};
+  results.mean_kv_bytes = 1e9;
+  results.mean_kv_waste_bytes = 5e7;
+  results.memory_events = {{serving::MemoryEventKind::preemption, "main", 0, 1, 9,
+                            core::Time{1'500'000'000'000}, 1200, "memory.utilization 0.95 instead of 0.92"}};
   results.served = 1;
   results.refused = 1;
   results.ttft = {1, 2.5, 2.5, 2.5, 2.5, 2.5, 2.5};

@@ -43,7 +43,8 @@ TEST_CASE("timeseries.csv and experts.csv") {
   CHECK(written(write_timeseries_csv, example_report().results) ==
         "begin_s,end_s,arrivals,finished,prefill_tokens,decode_tokens,steps,preemptions,mean_running,mean_"
         "waiting,"
-        "mean_kv_bytes,busy_fraction\n0,1,2,1,100,3,5,0,0.5,0.25,1000000000,0.125\n");
+        "mean_kv_bytes,busy_fraction,mean_kv_waste_bytes\n0,1,2,1,100,3,5,0,0.5,0.25,1000000000,0.125,"
+        "50000000\n");
   CHECK(written(write_experts_csv, example_report().results) == "layer,expert,tokens\n3,0,10\n3,1,30\n");
   CHECK(written(write_experts_csv, serving::Results{}) == "layer,expert,tokens\n");
 }
@@ -65,6 +66,21 @@ TEST_CASE("results.json says what it rests on") {
   CHECK(at(node, "/source_shares/calibrated").real == 0.75);
   CHECK(at(node, "/order_hash").text == "0000000000001234");
   CHECK(at(node, "/memory/0/kv_peak_bytes").integer == std::int64_t{7} << 30);
+  CHECK(at(node, "/memory/0/kv_peak_waste_bytes").integer == 4096);
+  CHECK(at(node, "/memory/0/kv_groups/0/layers").integer == 12);
+  CHECK(at(node, "/memory/0/kv_groups/0/row_bytes").integer == 2048);
+  CHECK(at(node, "/memory/0/kv_groups/0/tokens_per_row").integer == 1);
+  CHECK(at(node, "/memory/0/kv_groups/0/keeps_tokens").integer == 128);
+  CHECK(at(node, "/memory/0/kv_groups/1/tokens_per_row").integer == 4);
+  CHECK(at(node, "/memory/0/kv_groups/1/keeps_tokens").kind == config::Node::Kind::null);
+  CHECK(at(node, "/kv_use/mean_bytes").real == 1e9);
+  CHECK(at(node, "/kv_use/mean_waste_bytes").real == 5e7);
+  CHECK(at(node, "/memory_events/0/event").text == "preemption");
+  CHECK(at(node, "/memory_events/0/at_s").real == 1.5);
+  CHECK(at(node, "/memory_events/0/pool").text == "main");
+  CHECK(at(node, "/memory_events/0/request").integer == 9);
+  CHECK(at(node, "/memory_events/0/blocks_needed").integer == 1200);
+  CHECK(at(node, "/memory_events/0/remedy").text == "memory.utilization 0.95 instead of 0.92");
   // The writer's own parser reads it again, so it is one sound JSON document.
   CHECK_NOTHROW(config::parse_text(config::to_json(node), "results.json"));
 
@@ -85,6 +101,9 @@ TEST_CASE("the summary gives the verdict first and stays within 100 columns") {
     CHECK(text.find("SLO MISSED: 1 of 2 rules missed") < text.find("Latency"));
     CHECK(text.find("checks: 2 of 2 held") != std::string::npos);
     CHECK(text.find("0.123 USD per million tokens") != std::string::npos);
+    CHECK(text.find("5.0 % of the KV blocks in use hold no token") != std::string::npos);
+    CHECK(text.find("first preemption in pool main at 1.5") != std::string::npos);
+    if (width >= 100) CHECK(text.find("memory.utilization 0.95") != std::string::npos);
     // The shard with the most priced time is not always the one with the most rows.
     CHECK(text.find("slowest") != std::string::npos);
     CHECK(text.find("busiest expert shard") == std::string::npos);

@@ -136,6 +136,21 @@ TEST_CASE("a model that does not fit is infeasible and the remedy fits") {
   }
 }
 
+TEST_CASE("graphs that were not counted and find no room end the run before it starts") {
+  const serving::Scenario s =
+      scenario(test::kSmallScenario,
+               {"memory.utilization=0.999", "deployment.engine.memory.cudagraph_accounting=none"});
+  try {
+    static_cast<void>(serving::simulate(s, {}));
+    FAIL("it ran");
+  } catch (const serving::InfeasibleError& error) {
+    CHECK(std::string(error.what())
+              .find("graphs of 0.4 GiB that it did not count, and its budget rule keeps 0.1") !=
+          std::string::npos);
+    CHECK(error.remedy().find("memory.utilization 0.999 keeps") != std::string::npos);
+  }
+}
+
 TEST_CASE("the remedy names the setting that is to blame and the largest part") {
   const auto remedy = [](const std::vector<std::string>& changes) {
     try {
@@ -155,7 +170,7 @@ TEST_CASE("the remedy names the setting that is to blame and the largest part") 
   says({"memory.utilization=0.1", tokens}, ", and max_num_batched_tokens");
   // Neither the engine's settings nor more GPUs make room: the largest part besides the weights is named.
   const std::string runtime = "deployment.engine.memory.runtime.value=90 GiB";
-  says({runtime}, "the engine's runtime, 90.0 GiB");
+  says({runtime}, "the engine's runtime, 91.8 GiB");  // and its share of the device
   says({runtime}, "use a GPU with more memory (the");
 }
 
