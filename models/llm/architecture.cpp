@@ -131,6 +131,14 @@ std::int64_t Architecture::layer_count() const {
   return count;
 }
 
+Formats Architecture::published_formats() const {
+  Formats formats;
+  formats.weights = published_weights;
+  formats.attention_weights = published_attention_weights;
+  formats.dense_weights = published_dense_weights;
+  return formats;
+}
+
 std::vector<LayerPattern> Architecture::patterns() const {
   if (!order.empty()) return order;
   std::vector<LayerPattern> result;
@@ -230,6 +238,10 @@ const config::Record<Architecture>& record_of(config::Type<Architecture>) {
                     positive)
           .optional("published_weights", &A::published_weights,
                     "Number format of the linear layers in the published checkpoint")
+          .optional("published_attention_weights", &A::published_attention_weights,
+                    "That of attention, where it differs")
+          .optional("published_dense_weights", &A::published_dense_weights,
+                    "That of dense feed-forward layers and shared experts, where it differs")
           .optional("residual_streams", &A::residual_streams,
                     "Copies of the residual stream, mixed by hyper-connections", config::between(1, 64))
           .optional("rope_scaling", &A::rope_scaling, "How far the rotation was stretched")

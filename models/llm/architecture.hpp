@@ -76,7 +76,11 @@ struct Architecture {
       1;  // copies of the residual stream, mixed by hyper-connections (DeepSeek-V4)
   std::int64_t max_context_tokens = 0;
   std::optional<RopeScaling> rope_scaling;
-  NumberFormat published_weights = NumberFormat::bf16;  // of the linear layers, in the published checkpoint
+  // Of the linear layers in the published checkpoint: of routed experts, and of the others where nothing else
+  // is said (WeightKind).
+  NumberFormat published_weights = NumberFormat::bf16;
+  std::optional<NumberFormat> published_attention_weights;
+  std::optional<NumberFormat> published_dense_weights;
   std::vector<LayerGroup> layers;              // in the order of the network, unless `order` says otherwise
   std::vector<LayerPattern> order;             // empty: each group's layers in a row
   std::vector<LayerGroup> encoder;             // layers of an encoder in front (Switch)
@@ -89,6 +93,8 @@ struct Architecture {
   // The patterns of the network, with the default applied. Groups are in range and their counts agree with
   // `layers` (checked when the model is loaded).
   [[nodiscard]] std::vector<LayerPattern> patterns() const;
+  // The formats of the published checkpoint.
+  [[nodiscard]] Formats published_formats() const;
   // Weights of one norm over the residual stream.
   [[nodiscard]] std::int64_t norm_weights() const { return hidden_size * (norm_bias ? 2 : 1); }
 };

@@ -27,6 +27,7 @@ constexpr std::array<Storage, kNumberFormats> kStorage = {{
     {8, 32, 128, 128, 128},  // fp8_block
     {8, 0, 1, 1, 1},         // int8
     {4, 16, 1, 128, 128},    // int4
+    {4, 16, 1, 32, 32},      // int4_g32
     {4, 8, 1, 32, 32},       // mxfp4
     {4, 8, 1, 16, 16},       // nvfp4
 }};
@@ -37,7 +38,7 @@ const Storage& storage_of(NumberFormat format) { return kStorage.at(static_cast<
 bool activations_fit(NumberFormat weights, NumberFormat activations) {
   if (activations == NumberFormat::bf16 || activations == NumberFormat::fp16)
     return weights != NumberFormat::fp32;
-  if (activations == NumberFormat::int4) return false;
+  if (activations == NumberFormat::int4 || activations == NumberFormat::int4_g32) return false;
   if (activations == weights) return true;
   return activations == NumberFormat::fp8 && element_bits(weights) == 4;
 }
@@ -86,11 +87,21 @@ NumberFormat compute_format(NumberFormat weights, NumberFormat activations) {
 NumberFormat default_activations(NumberFormat weights) {
   switch (weights) {
     case NumberFormat::int4:
+    case NumberFormat::int4_g32:
     case NumberFormat::mxfp4:
       return NumberFormat::bf16;
     default:
       return weights;
   }
+}
+
+LinearFormats Formats::of(WeightKind kind) const {
+  if (kind == WeightKind::experts) return {weights, activations.value_or(default_activations(weights))};
+  const bool attention = kind == WeightKind::attention;
+  const NumberFormat own = (attention ? attention_weights : dense_weights).value_or(weights);
+  const auto& special = attention ? attention_activations : dense_activations;
+  if (special) return {own, *special};
+  return {own, activations && activations_fit(own, *activations) ? *activations : default_activations(own)};
 }
 
 std::vector<FormatProblem> format_problems(const Formats& formats) {

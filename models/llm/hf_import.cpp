@@ -215,11 +215,12 @@ void tell_deviations(Import& import, const HfQuantization& quantization) {
   if (quantization.deviations.empty()) return;
   const config::Location where{quantization.where.source, quantization.where.begin,
                                quantization.where.begin + 1};
-  import.reader.add(
-      {"mixed_formats", quantization.pointer, where,
-       fmt::format("published_weights is {} for all linear layers, but {}",
-                   config::enum_name(quantization.weights), fmt::join(quantization.deviations, "; ")),
-       "", "", false, true});
+  import.reader.add({"mixed_formats", quantization.pointer, where,
+                     fmt::format("published_weights is {} for all {}linear layers, but {}",
+                                 config::enum_name(quantization.weights),
+                                 quantization.attention_weights || quantization.dense_weights ? "other " : "",
+                                 fmt::join(quantization.deviations, "; ")),
+                     "", "", false, true});
 }
 
 // Where the values of the record come from.
@@ -310,7 +311,11 @@ void set_places(Node& node, const config::Location& where, const Import& import)
 Node to_tree(const Architecture& architecture, const Import& import, const HfQuantization& quantization) {
   Node tree = record_of(config::Type<Architecture>{}).write(&architecture);
   set_places(tree, import.where, import);
-  if (quantization.where.source >= 0) tree.find("published_weights")->where = quantization.where;
+  if (quantization.where.source >= 0) {
+    for (const char* key : {"published_weights", "published_attention_weights", "published_dense_weights"}) {
+      if (Node* value = tree.find(key)) value->where = quantization.where;
+    }
+  }
   for (const config::Member& member : import.tree.members) {
     if (!is_own(import, member) || member.key == "vocab_size" || member.key == "hidden_size") continue;
     Node* own = tree.find(member.key);
@@ -354,6 +359,8 @@ std::optional<Node> import_hugging_face(const Node& tree, config::Reader& reader
   tell_deviations(import, quantization);
   architecture.name = name_of_model(import);
   architecture.published_weights = quantization.weights;
+  architecture.published_attention_weights = quantization.attention_weights;
+  architecture.published_dense_weights = quantization.dense_weights;
   const std::string file = import.file.empty() ? "config.json" : import.file.filename().string();
   architecture.sources["config"] = fmt::format(
       "{} ({})", file, shown_name(import.architecture.empty() ? import.type : import.architecture));

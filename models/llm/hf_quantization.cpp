@@ -2,9 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <array>
+#include <algorithm>
 
-#include "sim/io/numbers.hpp"
+#include "models/llm/hf_exclusions.hpp"
 
 namespace moesim::llm {
 
@@ -32,7 +32,8 @@ constexpr NamedFormat kModelOptFormats[] = {
     {"MXFP4", NumberFormat::mxfp4},
 };
 
-constexpr std::int64_t kInt4Group = 128;  // weights that share a scale in NumberFormat::int4
+constexpr std::int64_t kInt4Group = 128;      // weights that share a scale in NumberFormat::int4
+constexpr std::int64_t kInt4SmallGroup = 32;  // and in NumberFormat::int4_g32
 
 // One statement about formats, while it is read.
 struct Statement {
@@ -78,11 +79,15 @@ void read_fp8(const Statement& statement) {
   }
 }
 
-void note_int4_group(HfQuantization& result, std::int64_t group) {
-  if (group == kInt4Group) return;
-  result.deviations.push_back(
-      group <= 0 ? std::string("int4 scales per channel are counted as one per 128 weights")
-                 : fmt::format("int4 scales per {} weights are counted as one per {}", group, kInt4Group));
+// The format of int4 weights with so many to a scale; at most 0: one scale per channel.
+NumberFormat int4_format(HfQuantization& result, std::int64_t group) {
+  if (group == kInt4SmallGroup) return NumberFormat::int4_g32;
+  if (group != kInt4Group) {
+    result.deviations.push_back(
+        group <= 0 ? std::string("int4 scales per channel are counted as one per 128 weights")
+                   : fmt::format("int4 scales per {} weights are counted as one per {}", group, kInt4Group));
+  }
+  return NumberFormat::int4;
 }
 
 // The format of one group of compressed-tensors or ModelOpt, or nullopt after an error.
@@ -92,10 +97,7 @@ std::optional<NumberFormat> group_format(HfFields& weights, HfQuantization& resu
   const std::int64_t group = weights.whole_or("group_size", 0);
   const std::string strategy = weights.text_or("strategy", "");
   const std::vector<std::int64_t> block = weights.wholes("block_structure");
-  if (type == "int" && bits == 4) {
-    note_int4_group(result, group);
-    return NumberFormat::int4;
-  }
+  if (type == "int" && bits == 4) return int4_format(result, group);
   if (type == "int" && bits == 8) return NumberFormat::int8;
   if (type == "float" && bits == 8 && strategy != "block") return NumberFormat::fp8;
   if (type == "float" && bits == 8 && is_128_square(block)) return NumberFormat::fp8_block;
@@ -133,9 +135,9 @@ void read_groups(const Statement& statement) {
 void read_weight_only(const Statement& statement, const std::string& method) {
   const std::int64_t bits = statement.fields->whole("bits", 1, 64);
   if (bits == 4) {
-    statement.result->weights = NumberFormat::int4;
     const Node* group = statement.fields->take("group_size");  // -1: one scale per channel
-    note_int4_group(*statement.result,
+    statement.result->weights =
+        int4_format(*statement.result,
                     group == nullptr || group->kind != Node::Kind::integer ? kInt4Group : group->integer);
   } else if (bits == 8) {
     statement.result->weights = NumberFormat::int8;
@@ -158,10 +160,20 @@ void read_mixed(const Statement& statement) {
     return;
   }
   read_modelopt(statement, first);
+  const auto& entries = layers.node().members;
+  if (std::all_of(entries.begin(), entries.end(),
+                  [](const config::Member& entry) { return names_routed_experts(entry.key); })) {
+    // What is not listed is as the rest of the checkpoint: fp8 with block scales where it says so.
+    const bool blocks = statement.fields->text_or("quant_method", "") == "fp8" &&
+                        is_128_square(statement.fields->wholes("weight_block_size"));
+    const NumberFormat rest = blocks ? NumberFormat::fp8_block : NumberFormat::bf16;
+    statement.result->attention_weights = rest;
+    statement.result->dense_weights = rest;
+    return;
+  }
   statement.result->deviations.push_back(fmt::format(
-      "only the {} entries of quantized_layers have it in the checkpoint: the other linear layers "
-      "are wider",
-      layers.node().members.size()));
+      "only the {} entries of quantized_layers have it in the checkpoint: the other linear layers are wider",
+      entries.size()));
 }
 
 void read_method(const Statement& statement) {
@@ -184,46 +196,24 @@ void read_method(const Statement& statement) {
   }
 }
 
-bool contains(std::string_view text, std::string_view part) {
-  return text.find(part) != std::string_view::npos;
-}
-
-// True for a module that this program never quantises, whatever the format: embedding, head, norms, router,
-// and what is no part of an Architecture (vision, multi-token prediction).
-bool stays_wide(std::string_view module, std::int64_t layers) {
-  while (!module.empty() && (module.back() == '*' || module.back() == '.' || module.back() == '$'))
-    module.remove_suffix(1);
-  for (const std::string_view part : {"lm_head", "embed", "norm", "vision", "visual", "projector", "mtp",
-                                      "eh_proj", "shared_head", "router"}) {
-    if (contains(module, part)) return true;
-  }
-  for (const std::string_view end : {"gate", "shared_expert_gate", "e_score_correction_bias"}) {
-    const std::size_t dot = module.rfind('.');
-    if (module.substr(dot == std::string_view::npos ? 0 : dot + 1) == end) return true;
-  }
-  constexpr std::string_view kLayers = "layers.";
-  const std::size_t at = module.find(kLayers);
-  if (at == std::string_view::npos) return false;
-  const std::string_view rest = module.substr(at + kLayers.size());
-  const auto layer = io::parse_int64(rest.substr(0, rest.find_first_of(".*")));
-  return layer && *layer >= layers;  // the layers behind the last are for multi-token prediction
-}
-
 void note_excluded(HfFields& fields, std::int64_t layers, HfQuantization& result) {
-  std::vector<std::string> left;
+  std::vector<std::string> modules;
   for (const std::string_view key :
        {"ignore", "exclude_modules", "modules_to_not_convert", "ignored_layers"}) {
-    for (std::string& module : fields.texts(key)) {
-      if (!stays_wide(module, layers)) left.push_back(std::move(module));
-    }
+    for (std::string& module : fields.texts(key)) modules.push_back(std::move(module));
   }
-  if (left.empty()) return;
+  const HfExclusions excluded = judge_exclusions(modules, layers);
+  if (excluded.attention && !result.attention_weights) result.attention_weights = NumberFormat::bf16;
+  if (excluded.dense && !result.dense_weights) result.dense_weights = NumberFormat::bf16;
+  if (excluded.other.empty()) return;
   constexpr std::size_t kShown = 80;
-  if (left.front().size() > kShown) left.front().resize(kShown);
+  std::string first = excluded.other.front();
+  if (first.size() > kShown) first.resize(kShown);
+  const std::size_t count = excluded.other.size();
   result.deviations.push_back(fmt::format(
-      "{} entr{} of linear layers stay{} unquantised in the checkpoint (the first: {}) and are counted as {}",
-      left.size(), left.size() == 1 ? "y" : "ies", left.size() == 1 ? "s" : "", left.front(),
-      config::enum_name(result.weights)));
+      "{} entr{} of linear layers stay{} unquantised in the checkpoint (the first: {}) and are "
+      "counted as {}",
+      count, count == 1 ? "y" : "ies", count == 1 ? "s" : "", first, config::enum_name(result.weights)));
 }
 
 // Reads the statement of an object of the configuration.
@@ -244,8 +234,8 @@ void read_expert_format(const std::vector<HfFields*>& holders, HfQuantization& r
     if (format == nullptr || format->kind != Node::Kind::string || format->text != "fp4") continue;
     if (result.weights != NumberFormat::fp8_block) continue;
     result.weights = NumberFormat::mxfp4;
-    result.deviations.emplace_back(
-        "all but the routed experts are fp8_block in the checkpoint (expert_dtype)");
+    result.attention_weights = NumberFormat::fp8_block;
+    result.dense_weights = NumberFormat::fp8_block;
   }
 }
 
@@ -286,6 +276,10 @@ HfQuantization read_hf_quantization(const std::vector<HfFields*>& holders, const
     quantization.contradiction(
         "quant_algo", fmt::format("says {}, but quantization_config of the configuration says {}",
                                   config::enum_name(found.weights), config::enum_name(inside->weights)));
+  }
+  if (inside) {  // only the configuration may say what the other layers have
+    if (inside->attention_weights) found.attention_weights = inside->attention_weights;
+    if (inside->dense_weights) found.dense_weights = inside->dense_weights;
   }
   return found;
 }

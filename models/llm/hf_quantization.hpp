@@ -13,7 +13,9 @@
 namespace moesim::llm {
 
 struct HfQuantization {
-  NumberFormat weights = NumberFormat::bf16;
+  NumberFormat weights = NumberFormat::bf16;  // of routed experts, and of the others where they say nothing
+  std::optional<NumberFormat> attention_weights;
+  std::optional<NumberFormat> dense_weights;
   std::string file;                     // name of the hf_quant_config.json that was read, without its folder
   config::Location where;               // of the statement; source -1 for none
   std::string pointer;                  // of the statement

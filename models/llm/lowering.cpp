@@ -21,8 +21,9 @@ const AttentionLoads& Emitter::loads(const KeyRule& rule) const {
 }
 
 void Emitter::linear(const WeightMatrix& matrix, std::int64_t rows, bool bias) const {
-  out.push_back(Gemm{matrix.role, 1, rows, matrix.outputs, matrix.inputs, formats.weights,
-                     formats.linear_activations(), bias});
+  const LinearFormats own = formats.of(weight_kind(matrix.role));
+  out.push_back(
+      Gemm{matrix.role, 1, rows, matrix.outputs, matrix.inputs, own.weights, own.activations, bias});
 }
 
 void Emitter::all_reduce(Group group, std::int64_t bytes) const {

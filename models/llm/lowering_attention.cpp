@@ -188,11 +188,10 @@ void emit_absorbed(const LatentAttention& shape, const AttentionLoads& loads, st
   if (load.sequences == 0) return;
   const Emitter& emit = kernels.emit;
   const std::int64_t heads = shape.heads / emit.layout.tp;
-  const NumberFormat weights = emit.formats.weights;
-  const NumberFormat activations = emit.formats.linear_activations();
+  const LinearFormats own = emit.formats.of(WeightKind::attention);
   const NumberFormat kv = emit.formats.kv;
   emit.out.push_back(Gemm{GemmRole::query_absorb, heads, load.query_tokens, shape.kv_lora_rank,
-                          shape.nope_head_dim, weights, activations});
+                          shape.nope_head_dim, own.weights, own.activations});
   Attention kernel{AttentionForm::latent_absorbed};
   kernel.query_heads = heads;
   kernel.kv_heads = 1;
@@ -203,7 +202,7 @@ void emit_absorbed(const LatentAttention& shape, const AttentionLoads& loads, st
   kernel.cached_row_bytes = cached;
   kernels.decode(kernel, load);
   emit.out.push_back(Gemm{GemmRole::value_absorb, heads, load.query_tokens, shape.v_head_dim,
-                          shape.kv_lora_rank, weights, activations});
+                          shape.kv_lora_rank, own.weights, own.activations});
 }
 
 void emit(const LatentAttention& shape, const Emitter& emit) {
@@ -309,9 +308,10 @@ void emit(const CompressedAttention& shape, const Emitter& emit) {
   kernels.prefill(kernel, loads.prefill);
   kernels.decode(kernel, loads.decode);
   const std::int64_t groups = shape.output_groups / emit.layout.tp;
+  const LinearFormats own = emit.formats.of(WeightKind::attention);
   emit.out.push_back(Gemm{GemmRole::output_down, groups, tokens, shape.output_lora_rank,
-                          shape.query_heads / shape.output_groups * shape.head_dim, emit.formats.weights,
-                          emit.formats.linear_activations()});
+                          shape.query_heads / shape.output_groups * shape.head_dim, own.weights,
+                          own.activations});
   emit.linear(matrices.of(GemmRole::attention_output), tokens);
 }
 

@@ -15,38 +15,40 @@ constexpr std::int64_t kScoreBiasBytes = 4;  // e_score_correction_bias is f32
 constexpr std::int64_t kFactorBytes = 4;     // hyper-connections are f32
 
 void add_ffn(const DenseFfn& ffn, std::int64_t layers, const Architecture& architecture, const Layout& layout,
-             NumberFormat weights, ByCategory& bytes) {
+             const Formats& formats, ByCategory& bytes) {
   const auto list = ffn_matrices(GemmRole::gate_up, GemmRole::down, ffn.gated, architecture.hidden_size,
                                  ffn.width / layout.tp);
-  bytes.dense_ffn += layers * list.bytes(weights);
+  bytes.dense_ffn += layers * list.bytes(formats.of(WeightKind::dense).weights);
 }
 
 void add_ffn(const MoeFfn& ffn, std::int64_t layers, const Architecture& architecture, const Layout& layout,
-             NumberFormat weights, ByCategory& bytes) {
+             const Formats& formats, ByCategory& bytes) {
   const std::int64_t hidden = architecture.hidden_size;
   const auto expert = ffn_matrices(GemmRole::expert_gate_up, GemmRole::expert_down, ffn.gated,
                                    ffn.row_width(hidden), ffn.expert_width / layout.moe_tp());
   const auto shared = ffn_matrices(GemmRole::shared_gate_up, GemmRole::shared_down, ffn.gated, hidden,
                                    ffn.total_shared_width() / shared_expert_shards(layout));
   const std::int64_t experts = ffn.experts / layout.ep;
-  bytes.routed_experts +=
-      layers * experts *
-      (expert.bytes(weights) + expert_biases(ffn, hidden, layout.moe_tp()) / ffn.experts * kBiasBytes);
-  bytes.shared_experts += layers * (shared.bytes(weights) + (ffn.shared_gate ? hidden * kStreamBytes : 0));
+  const NumberFormat dense = formats.of(WeightKind::dense).weights;
+  bytes.routed_experts += layers * experts *
+                          (expert.bytes(formats.weights) +
+                           expert_biases(ffn, hidden, layout.moe_tp()) / ffn.experts * kBiasBytes);
+  bytes.shared_experts += layers * (shared.bytes(dense) + (ffn.shared_gate ? hidden * kStreamBytes : 0));
   bytes.router += layers * ffn.choices() *
                   ((ffn.has_router() ? hidden * kStreamBytes : 0) + (ffn.router_bias ? kBiasBytes : 0) +
                    (ffn.router_score_bias ? kScoreBiasBytes : 0));
-  bytes.router += layers * latent_expert_matrices(ffn, hidden).bytes(weights);
+  bytes.router += layers * latent_expert_matrices(ffn, hidden).bytes(dense);
   bytes.norms += layers * (ffn.latent_norm ? ffn.latent_width * kBiasBytes : 0);
 }
 
-void add_ffn(const NoFfn&, std::int64_t, const Architecture&, const Layout&, NumberFormat, ByCategory&) {}
+void add_ffn(const NoFfn&, std::int64_t, const Architecture&, const Layout&, const Formats&, ByCategory&) {}
 
 void add_group(const LayerGroup& group, const Architecture& architecture, const Layout& layout,
-               NumberFormat weights, ByCategory& bytes) {
+               const Formats& formats, ByCategory& bytes) {
   const std::int64_t hidden = architecture.hidden_size;
+  const NumberFormat own = formats.of(WeightKind::attention).weights;
   const auto add_attention = [&](const AttentionShape& attention) {
-    bytes.attention += group.count * (attention_matrices(attention, hidden, layout.tp).bytes(weights) +
+    bytes.attention += group.count * (attention_matrices(attention, hidden, layout.tp).bytes(own) +
                                       attention_vectors(attention, hidden, layout.tp) * kBiasBytes);
     bytes.norms += group.count * attention_norms(attention, layout.tp) * kBiasBytes;
   };
@@ -54,11 +56,11 @@ void add_group(const LayerGroup& group, const Architecture& architecture, const 
   if (group.cross_attention) add_attention(*group.cross_attention);
   bytes.norms += group.count * stream_norms(group, architecture) * architecture.norm_weights() * kBiasBytes;
   bytes.hyper_connections += group.count * hyper_connection_weights(group, architecture) * kFactorBytes;
-  std::visit([&](const auto& ffn) { add_ffn(ffn, group.count, architecture, layout, weights, bytes); },
+  std::visit([&](const auto& ffn) { add_ffn(ffn, group.count, architecture, layout, formats, bytes); },
              group.ffn);
 }
 
-ByCategory bytes_of(const Architecture& architecture, const Layout& layout, NumberFormat weights,
+ByCategory bytes_of(const Architecture& architecture, const Layout& layout, const Formats& formats,
                     std::int64_t vocab) {
   const std::int64_t hidden = architecture.hidden_size;
   ByCategory bytes;
@@ -68,8 +70,8 @@ ByCategory bytes_of(const Architecture& architecture, const Layout& layout, Numb
   bytes.norms = architecture.norm_weights() * kBiasBytes * (architecture.encoder.empty() ? 1 : 2);
   const std::int64_t streams = architecture.residual_streams;
   if (streams > 1) bytes.hyper_connections = (streams * (streams * hidden + 1) + 1) * kFactorBytes;
-  for (const LayerGroup& group : architecture.layers) add_group(group, architecture, layout, weights, bytes);
-  for (const LayerGroup& group : architecture.encoder) add_group(group, architecture, layout, weights, bytes);
+  for (const LayerGroup& group : architecture.layers) add_group(group, architecture, layout, formats, bytes);
+  for (const LayerGroup& group : architecture.encoder) add_group(group, architecture, layout, formats, bytes);
   return bytes;
 }
 
@@ -166,12 +168,12 @@ std::int64_t ffn_live(const MoeFfn& ffn, std::int64_t hidden, const Layout& layo
 }  // namespace
 
 ByCategory weight_bytes(const Architecture& architecture, const Formats& formats) {
-  return bytes_of(architecture, Layout{}, formats.weights, architecture.vocab_size);
+  return bytes_of(architecture, Layout{}, formats, architecture.vocab_size);
 }
 
 ByCategory weight_bytes_per_rank(const Architecture& architecture, const Layout& layout,
                                  const Formats& formats) {
-  return bytes_of(architecture, layout, formats.weights, padded_vocab(architecture, layout) / layout.tp);
+  return bytes_of(architecture, layout, formats, padded_vocab(architecture, layout) / layout.tp);
 }
 
 std::int64_t latent_row_bytes(const LatentAttention& attention, NumberFormat kv) {

@@ -121,6 +121,7 @@ Architecture dense_twin(const Architecture& architecture) {
   for (LayerGroup& group : twin.layers) widen(group.ffn);
   for (LayerGroup& group : twin.encoder) widen(group.ffn);
   if (twin.prediction) widen(twin.prediction->ffn);
+  twin.published_dense_weights.reset();  // its networks are the experts
   twin.name += " (dense twin)";
   return twin;
 }

@@ -12,6 +12,46 @@ const WeightMatrix& MatrixList::of(GemmRole role) const {
   core::fail_invariant("the layer has no matrix of this role");
 }
 
+WeightKind weight_kind(GemmRole role) {
+  using R = GemmRole;
+  switch (role) {
+    case R::query_key_value:
+    case R::latent_down:
+    case R::query_up:
+    case R::key_value_up:
+    case R::query_absorb:
+    case R::value_absorb:
+    case R::attention_output:
+    case R::attention_gate:
+    case R::index_query:
+    case R::index_down:
+    case R::output_down:
+    case R::pooling:
+    case R::recurrent_in:
+    case R::recurrent_gate_down:
+    case R::recurrent_gate_up:
+    case R::decay_down:
+    case R::decay_up:
+      return WeightKind::attention;
+    case R::gate_up:
+    case R::down:
+    case R::shared_gate_up:
+    case R::shared_down:
+    case R::expert_latent_down:
+    case R::expert_latent_up:
+    case R::prediction_join:
+      return WeightKind::dense;
+    case R::expert_gate_up:
+    case R::expert_down:
+      return WeightKind::experts;
+    case R::head:
+    case R::shared_gate:
+    case R::hyper_connection:
+      break;
+  }
+  core::fail_invariant("the matrix has a format of its own, not that of the deployment");
+}
+
 std::int64_t MatrixList::elements() const {
   std::int64_t sum = 0;
   for (const WeightMatrix& matrix : *this) sum += matrix.outputs * matrix.inputs;

@@ -35,6 +35,11 @@ class MatrixList {
   std::size_t size_ = 0;
 };
 
+// Whose format of weights the matrix of a role has. Throws core::InvariantError for the roles that have a
+// format of their own whatever the deployment: head, gates of shared experts, hyper-connections, joins of
+// prediction layers.
+[[nodiscard]] WeightKind weight_kind(GemmRole role);
+
 // Projections of one layer's attention on one of `tp` ranks (1: the whole layer). Indexers, pooling and
 // low-rank down projections are on every rank.
 [[nodiscard]] MatrixList attention_matrices(const AttentionShape& attention, std::int64_t hidden,

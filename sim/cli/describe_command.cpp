@@ -20,6 +20,7 @@ class DescribeCommand final : public Command {
            "moesim describe gpu h200-sxm         every number with its source, and the ridge points\n"
            "moesim describe model deepseek-v3 --json\n"
            "moesim describe model path/config.json  a model from the Hugging Face hub\n"
+           "moesim describe model deepseek-v3 --dense-twin  the dense model with as many parameters\n"
            "moesim describe metric ttft\n"
            "moesim describe scenario deployment  the fields of a part";
   }
@@ -27,12 +28,14 @@ class DescribeCommand final : public Command {
     return "Topics: hardware, gpu, node, fabric, engine, model, workload, metric, policy, scenario.";
   }
   void declare(Arguments& arguments) override {
+    arguments.flag("--dense-twin", "of a model: the dense one with all its experts in one network",
+                   dense_twin_);
     arguments.words("TOPIC NAME", "a topic and one thing of it", words_, 0, 2);
   }
   int execute(const Context& context, const Arguments&) override {
     if (words_.empty()) return topics(context);
     const studies::Description description =
-        studies::describe(words_[0], words_.size() > 1 ? words_[1] : "", context.catalogue);
+        studies::describe(words_[0], words_.size() > 1 ? words_[1] : "", context.catalogue, dense_twin_);
     context.warn(description.warnings, description.sources);
     switch (context.format) {
       case Format::text:
@@ -67,6 +70,7 @@ class DescribeCommand final : public Command {
   }
 
   std::vector<std::string> words_;
+  bool dense_twin_ = false;
 };
 
 }  // namespace

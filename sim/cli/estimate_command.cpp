@@ -40,7 +40,7 @@ class EstimateCommand final : public Command {
     arguments.value("--concurrency", "N", "clients, over all replicas (default 1)", concurrency_);
     arguments.value("--requests", "N", "requests (default 10 per client)", requests_);
     arguments.value("--weights", "FORMAT",
-                    "bf16, fp8, fp8_block, int8, int4, mxfp4, nvfp4 (default: as the model was published)",
+                    "bf16, fp8, fp8_block, int8, int4, int4_g32, mxfp4, nvfp4 (default: as the model was published)",
                     weights_);
     arguments.value("--kv", "FORMAT", "bf16 (default), fp8, int8", kv_);
     arguments.value("--engine", "NAME", "engine (default vLLM, with its defaults for the GPU)", engine_);

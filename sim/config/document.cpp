@@ -160,8 +160,8 @@ namespace {
 constexpr std::string_view kScenarioFolder = "workloads/scenarios";
 
 // The catalogue folder that a file lies in ("hw_configs/engines"), where the names in its "extends" are
-// looked up; a file elsewhere is taken for a scenario.
-std::string folder_of(const fs::path& file, const Catalogue& catalogue) {
+// looked up; for a file elsewhere `other`.
+std::string folder_of(const fs::path& file, const Catalogue& catalogue, std::string_view other) {
   const auto whole = [](const fs::path& path) {
     std::error_code ignored;
     return fs::weakly_canonical(fs::current_path(ignored) / path, ignored);
@@ -171,7 +171,7 @@ std::string folder_of(const fs::path& file, const Catalogue& catalogue) {
     const fs::path inside = folder.lexically_relative(whole(root));
     if (!inside.empty() && *inside.begin() != ".." && inside != ".") return inside.generic_string();
   }
-  return std::string(kScenarioFolder);
+  return std::string(other.empty() ? kScenarioFolder : other);
 }
 
 void collect_removals(const Node& patch, const std::string& pointer, std::vector<Removal>& removals) {
@@ -181,11 +181,11 @@ void collect_removals(const Node& patch, const std::string& pointer, std::vector
 }
 
 Document finish(Document document, const Catalogue& catalogue, const std::vector<Override>& overrides,
-                Diagnostics diagnostics) {
+                std::string_view folder, Diagnostics diagnostics) {
   if (!diagnostics.has_errors()) {
     document.extended = document.root.kind == Node::Kind::object && document.root.find("extends") != nullptr;
     follow_extends(document.root, document.path, document.sources, document.files, {}, catalogue,
-                   folder_of(document.path, catalogue), OriginKind::file, diagnostics);
+                   folder_of(document.path, catalogue, folder), OriginKind::file, diagnostics);
   }
   std::vector<Override> ordered = overrides;
   std::stable_sort(ordered.begin(), ordered.end(),
@@ -223,12 +223,12 @@ Document parse_text(std::string text, std::string name, OriginKind kind) {
 }
 
 Document load_document(const fs::path& path, const Catalogue& catalogue,
-                       const std::vector<Override>& overrides) {
+                       const std::vector<Override>& overrides, std::string_view folder) {
   Document document;
   Diagnostics diagnostics;
   document.path = path;
   parse_file(path, OriginKind::file, document.sources, document.files, {}, "", diagnostics, document.root);
-  return finish(std::move(document), catalogue, overrides, std::move(diagnostics));
+  return finish(std::move(document), catalogue, overrides, folder, std::move(diagnostics));
 }
 
 Document load_text(std::string text, std::string name, const Catalogue& catalogue,
@@ -237,7 +237,7 @@ Document load_text(std::string text, std::string name, const Catalogue& catalogu
   Diagnostics diagnostics;
   const int source = document.sources.add({std::move(name), OriginKind::file, std::move(text)});
   document.root = parse_source(document.sources, source, diagnostics);
-  return finish(std::move(document), catalogue, overrides, std::move(diagnostics));
+  return finish(std::move(document), catalogue, overrides, {}, std::move(diagnostics));
 }
 
 fs::path entry_path(std::string_view name, std::string_view folder, std::string_view noun,

@@ -71,9 +71,11 @@ struct Document {
 [[nodiscard]] Document parse_text(std::string text, std::string name, OriginKind kind = OriginKind::file);
 
 // Loads a file, follows its "extends" chain (cycles are errors that print the chain) and applies the
-// overrides.
+// overrides. Names in "extends" are looked up in the catalogue folder that the file lies in; those of a file
+// elsewhere in `folder`, or where that is empty among the scenarios.
 [[nodiscard]] Document load_document(const std::filesystem::path& path, const Catalogue& catalogue,
-                                     const std::vector<Override>& overrides = {});
+                                     const std::vector<Override>& overrides = {},
+                                     std::string_view folder = "");
 // The same for a text that is already in memory.
 [[nodiscard]] Document load_text(std::string text, std::string name, const Catalogue& catalogue,
                                  const std::vector<Override>& overrides = {});
@@ -165,7 +167,7 @@ template <class T>
 template <class T>
 Loaded<T> load_entry(std::string_view name, const Catalogue& catalogue) {
   const auto path = entry_path(name, CatalogueEntry<T>::folder, CatalogueEntry<T>::noun, catalogue);
-  return read_document<T>(load_document(path, catalogue), catalogue);
+  return read_document<T>(load_document(path, catalogue, {}, CatalogueEntry<T>::folder), catalogue);
 }
 
 // Draft-07 JSON Schema of a record.

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "models/cost/price.hpp"
 #include "models/hardware/topology.hpp"
 #include "sim/serving/rules.hpp"
@@ -46,23 +48,42 @@ const config::Record<FormatSettings>& record_of(config::Type<FormatSettings>) {
           .optional("weights", &S::weights,
                     "Weights of the linear layers; embedding, norms, router and head stay bf16. When absent, "
                     "the format in which the model was published")
+          .optional("attention_weights", &S::attention_weights,
+                    "Weights of attention, where they differ. When absent as published where \"weights\" is "
+                    "the published format, else as \"weights\"")
+          .optional("dense_weights", &S::dense_weights,
+                    "Weights of dense feed-forward layers and shared experts; when absent like "
+                    "\"attention_weights\"")
           .optional(
               "activations", &S::activations,
               "Inputs of the linear layers as multiplied and dispatched. When absent that of the weights, "
-              "and bf16 for int4 and mxfp4 weights and where the GPU cannot multiply the format")
+              "and bf16 for int4 and mxfp4 weights and where the GPU cannot multiply the format; so too for "
+              "the matrices that no kernel multiplies by it")
           .optional("kv", &S::kv, "KV cache: bf16, fp16, fp8 or int8");
   return record;
 }
 
 llm::Formats Scenario::formats() const {
+  using llm::WeightKind;
   const FormatSettings& asked = deployment.formats;
-  llm::Formats formats;
-  formats.weights = asked.weights.value_or(model.published_weights);
+  const bool published = asked.weights.value_or(model.published_weights) == model.published_weights;
+  llm::Formats formats = published ? model.published_formats() : llm::Formats{};
+  if (!published) formats.weights = *asked.weights;
+  if (asked.attention_weights) formats.attention_weights = asked.attention_weights;
+  if (asked.dense_weights) formats.dense_weights = asked.dense_weights;
   formats.activations = asked.activations;
   formats.kv = asked.kv;
-  if (!formats.activations && !cost::has_units_for(cluster.node.gpu, formats.linear_activations())) {
-    formats.activations = llm::NumberFormat::bf16;
-  }
+  if (formats.activations) return formats;
+  // What the GPU cannot multiply is widened, each kind of matrix by itself.
+  const auto usable = [&](WeightKind matrices) {
+    const llm::NumberFormat own = formats.of(matrices).activations;
+    return cost::has_units_for(cluster.node.gpu, own) ? own : llm::NumberFormat::bf16;
+  };
+  const llm::NumberFormat attention = usable(WeightKind::attention), dense = usable(WeightKind::dense),
+                          experts = usable(WeightKind::experts);
+  if (experts != formats.linear_activations()) formats.activations = experts;
+  if (formats.of(WeightKind::attention).activations != attention) formats.attention_activations = attention;
+  if (formats.of(WeightKind::dense).activations != dense) formats.dense_activations = dense;
   return formats;
 }
 
@@ -179,6 +200,31 @@ void check_formats(const Scenario& scenario, config::Problems& problems) {
   }
 }
 
+// The longest that a length can be; nullopt where no limit is stated.
+std::optional<std::int64_t> longest(const workloads::LengthDistribution& lengths) {
+  if (const auto* fixed = std::get_if<workloads::FixedLength>(&lengths)) return fixed->tokens;
+  if (const auto* uniform = std::get_if<workloads::UniformLength>(&lengths)) return uniform->tokens;
+  if (const auto* empirical = std::get_if<workloads::EmpiricalLength>(&lengths)) {
+    if (empirical->values.empty()) return std::nullopt;
+    return *std::max_element(empirical->values.begin(), empirical->values.end());
+  }
+  const auto& lognormal = std::get<workloads::LognormalLength>(lengths);
+  return lognormal.max < workloads::kMaxTokens ? std::optional(lognormal.max) : std::nullopt;
+}
+
+// Requests past the model's context are refused when they come; those of a trace are known only then.
+void check_context(const Scenario& scenario, config::Problems& problems) {
+  if (!scenario.workload.lengths) return;
+  const std::optional<std::int64_t> input = longest(scenario.workload.lengths->input);
+  const std::optional<std::int64_t> output = longest(scenario.workload.lengths->output);
+  const std::int64_t context = scenario.model.max_context_tokens;
+  if (!input || !output || *input + *output <= context) return;
+  problems.warning(
+      "/workload/lengths",
+      fmt::format("requests of up to {} tokens pass the model's context of {}: those are refused",
+                  *input + *output, context));
+}
+
 // Kernel fidelity holds every device and link of the cluster, used or not.
 constexpr std::int64_t kMostKernelDevices = 65536;
 
@@ -217,6 +263,7 @@ void check_scenario(const Scenario& scenario, config::Problems& problems) {
   check_layouts(scenario, problems);
   check_formats(scenario, problems);
   check_defaults(scenario, problems);
+  check_context(scenario, problems);
   check_rules(scenario.slo, "/slo", problems);
   check_rules(scenario.expect, "/expect", problems);
   check_kernel_fidelity(scenario, problems);

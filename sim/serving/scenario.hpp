@@ -50,6 +50,8 @@ struct SchedulerSettings {
 // The number formats that a scenario asks for; see Scenario::formats for what stands in their place.
 struct FormatSettings {
   std::optional<llm::NumberFormat> weights;
+  std::optional<llm::NumberFormat> attention_weights;
+  std::optional<llm::NumberFormat> dense_weights;
   std::optional<llm::NumberFormat> activations;
   llm::NumberFormat kv = llm::NumberFormat::bf16;
 };

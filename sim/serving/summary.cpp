@@ -175,6 +175,22 @@ std::vector<RuleResult> judge(const std::vector<Rule>& rules, const std::vector<
   return judged;
 }
 
+// Requests longer than the context of pre-training: the model runs them on a stretched rotation.
+void warn_of_stretched(const Scenario& scenario, Results& results) {
+  const auto& scaling = scenario.model.rope_scaling;
+  if (!scaling) return;
+  const auto stretched =
+      std::count_if(results.requests.begin(), results.requests.end(), [&](const RequestRow& row) {
+        return row.status == RequestStatus::served &&
+               row.input_tokens + row.output_tokens > scaling->original_context_tokens;
+      });
+  if (stretched == 0) return;
+  results.warnings.push_back(fmt::format(
+      "{} requests pass the {} tokens of the model's pre-training (RoPE scaling {}, by {}): what "
+      "this does to quality is not simulated",
+      stretched, scaling->original_context_tokens, config::enum_name(scaling->method), scaling->factor));
+}
+
 void collect_warnings(const Scenario& scenario, Results& results) {
   if (results.end != RunEnd::complete) {
     results.warnings.push_back(fmt::format("the run is partial ({}): {} requests are unfinished",
@@ -193,6 +209,7 @@ void collect_warnings(const Scenario& scenario, Results& results) {
   }
   for (const std::string& reason : reasons)
     results.warnings.push_back(fmt::format("requests were refused: {}", reason));
+  warn_of_stretched(scenario, results);
   if (results.served > 0 && results.served < 100) {
     results.warnings.push_back(
         fmt::format("p99 is close to the maximum: {} served and measured", results.served));

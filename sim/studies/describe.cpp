@@ -20,7 +20,7 @@ constexpr std::array<TopicInfo, 10> kTopics = {{
     {"node", "boxes of GPUs and their links"},
     {"fabric", "networks between boxes"},
     {"engine", "serving engines: defaults, host costs, communication"},
-    {"model", "language models: parameters, KV bytes, weight bytes by format"},
+    {"model", "language models: parameters, FLOPs, KV bytes by context, weight bytes by format"},
     {"workload", "fields of a scenario's \"workload\""},
     {"metric", "metrics that rules of \"slo\" and \"expect\" may name"},
     {"policy", "choices with a name: balancers, budget rules, popularity families ..."},
@@ -109,13 +109,18 @@ std::vector<Section> sourced_numbers(std::string title, const Node& resolved) {
 
 std::span<const TopicInfo> describe_topics() { return kTopics; }
 
-Description describe(std::string_view topic, std::string_view name, const config::Catalogue& catalogue) {
+Description describe(std::string_view topic, std::string_view name, const config::Catalogue& catalogue,
+                     bool dense_twin) {
+  if (dense_twin && (topic != "model" || name.empty())) {
+    throw config::InputError("no_dense_twin", "only a model has a dense twin",
+                             "moesim describe model NAME --dense-twin");
+  }
   if (topic == "hardware" && name.empty()) return detail::describe_hardware(catalogue);
   if (topic == "gpu") return detail::describe_gpu(name, catalogue);
   if (topic == "node") return detail::describe_node(name, catalogue);
   if (topic == "fabric") return detail::describe_fabric(name, catalogue);
   if (topic == "engine") return detail::describe_engine(name, catalogue);
-  if (topic == "model") return detail::describe_model(name, catalogue);
+  if (topic == "model") return detail::describe_model(name, catalogue, dense_twin);
   if (topic == "metric") return detail::describe_metric(name);
   if (topic == "policy") return detail::describe_policy(name);
   if (topic == "workload") return detail::describe_workload(name);

@@ -38,10 +38,11 @@ struct TopicInfo {
 };
 [[nodiscard]] std::span<const TopicInfo> describe_topics();
 
-// One topic ("gpu", "metric"), or one thing of it ("gpu", "h200-sxm"). Throws config::InputError with a
-// suggestion for unknown names.
+// One topic ("gpu", "metric"), or one thing of it ("gpu", "h200-sxm"). With `dense_twin` the dense model with
+// as many parameters, of a model with experts. Throws config::InputError with a suggestion for unknown names,
+// and where there is no dense twin.
 [[nodiscard]] Description describe(std::string_view topic, std::string_view name,
-                                   const config::Catalogue& catalogue);
+                                   const config::Catalogue& catalogue, bool dense_twin = false);
 
 // As lines of at most style.width characters.
 [[nodiscard]] std::string to_text(const Description& description, const reports::Style& style);

@@ -1,5 +1,9 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <utility>
+#include <variant>
+
 #include "models/llm/memory.hpp"
 #include "models/llm/parameters.hpp"
 #include "sim/studies/describe_topics.hpp"
@@ -13,9 +17,10 @@ using reports::Table;
 
 constexpr llm::NumberFormat kKvFormats[] = {llm::NumberFormat::bf16, llm::NumberFormat::fp8,
                                             llm::NumberFormat::int8};
-constexpr llm::NumberFormat kWeightFormats[] = {llm::NumberFormat::bf16,  llm::NumberFormat::fp8_block,
-                                                llm::NumberFormat::fp8,   llm::NumberFormat::int4,
-                                                llm::NumberFormat::mxfp4, llm::NumberFormat::nvfp4};
+constexpr llm::NumberFormat kWeightFormats[] = {llm::NumberFormat::bf16,     llm::NumberFormat::fp8_block,
+                                                llm::NumberFormat::fp8,      llm::NumberFormat::int4,
+                                                llm::NumberFormat::int4_g32, llm::NumberFormat::mxfp4,
+                                                llm::NumberFormat::nvfp4};
 
 std::vector<std::pair<std::string_view, std::int64_t>> categories(const llm::ByCategory& by) {
   return {{"embedding", by.embedding},
@@ -25,6 +30,7 @@ std::vector<std::pair<std::string_view, std::int64_t>> categories(const llm::ByC
           {"shared_experts", by.shared_experts},
           {"router", by.router},
           {"norms", by.norms},
+          {"hyper_connections", by.hyper_connections},
           {"head", by.head}};
 }
 
@@ -38,6 +44,8 @@ Node parameters_node(const llm::Parameters& parameters) {
   node.set("active", Node::of(parameters.active));
   node.set("active_without_input_embedding", Node::of(parameters.active_without_input_embedding));
   node.set("active_without_embeddings", Node::of(parameters.active_without_embeddings));
+  node.set("biases", Node::of(parameters.biases));
+  node.set("prediction", Node::of(parameters.prediction));
   Node by = Node::object();
   for (const auto& [name, count] : categories(parameters.by_category)) by.set(name, Node::of(count));
   node.set("by_category", std::move(by));
@@ -82,9 +90,43 @@ Section parameter_section(std::string title, const llm::Parameters& parameters) 
   }
   table.add({"total", reports::grouped(parameters.total), share(parameters.total)});
   table.add({"active per token", reports::grouped(parameters.active), share(parameters.active)});
+  table.add({"active without the input embedding",
+             reports::grouped(parameters.active_without_input_embedding),
+             share(parameters.active_without_input_embedding)});
   table.add({"active without embeddings", reports::grouped(parameters.active_without_embeddings),
              share(parameters.active_without_embeddings)});
+  if (parameters.biases > 0)
+    table.add({"biases and sinks, part of the total", reports::grouped(parameters.biases),
+               share(parameters.biases)});
+  if (parameters.prediction > 0)
+    table.add({"prediction layers, no part of the total", reports::grouped(parameters.prediction), ""});
   return {std::move(title), std::move(table), {}};
+}
+
+constexpr std::pair<std::string_view, llm::WeightKind> kWeightKinds[] = {
+    {"attention", llm::WeightKind::attention},
+    {"dense", llm::WeightKind::dense},
+    {"experts", llm::WeightKind::experts},
+};
+
+// "mxfp4", or "attention bf16, dense bf16, experts int4_g32".
+std::string published_words(const llm::Formats& formats) {
+  if (!formats.attention_weights && !formats.dense_weights)
+    return std::string(config::enum_name(formats.weights));
+  std::string words;
+  for (const auto& [name, kind] : kWeightKinds) {
+    words +=
+        fmt::format("{}{} {}", words.empty() ? "" : ", ", name, config::enum_name(formats.of(kind).weights));
+  }
+  return words;
+}
+
+Node published_node(const llm::Formats& formats, std::int64_t bytes) {
+  Node node = Node::object();
+  for (const auto& [name, kind] : kWeightKinds)
+    node.set(name, text_node(config::enum_name(formats.of(kind).weights)));
+  node.set("weight_bytes", Node::of(bytes));
+  return node;
 }
 
 Section bytes_section(const llm::Architecture& model, Node& document) {
@@ -98,7 +140,12 @@ Section bytes_section(const llm::Architecture& model, Node& document) {
                reports::human_bytes(static_cast<double>(bytes))});
     weights.set(config::enum_name(format), Node::of(bytes));
   }
+  const llm::Formats published = model.published_formats();
+  const std::int64_t published_bytes = llm::weight_bytes(model, published).total();
+  table.add({"weights", fmt::format("as published: {}", published_words(published)),
+             reports::human_bytes(static_cast<double>(published_bytes))});
   document.set("weight_bytes_by_format", std::move(weights));
+  document.set("published", published_node(published, published_bytes));
   Node kv = Node::object();
   for (const llm::NumberFormat format : kKvFormats) {
     const std::int64_t bytes = llm::kv_bytes_per_token(model, format);
@@ -110,17 +157,27 @@ Section bytes_section(const llm::Architecture& model, Node& document) {
   return {"Memory of the whole model, each weight and KV head once", std::move(table), {}};
 }
 
-}  // namespace
+bool has_experts(const llm::Architecture& model) {
+  const auto is_moe = [](const llm::LayerGroup& group) {
+    return std::holds_alternative<llm::MoeFfn>(group.ffn);
+  };
+  return std::any_of(model.layers.begin(), model.layers.end(), is_moe) ||
+         std::any_of(model.encoder.begin(), model.encoder.end(), is_moe);
+}
 
-Description describe_model(std::string_view name, const config::Catalogue& catalogue) {
-  if (name.empty()) return model_list(catalogue);
-  const auto loaded = config::load_entry<llm::Architecture>(name, catalogue);
-  const llm::Architecture& model = loaded.value;
-  const llm::Parameters parameters = llm::count_parameters(model);
-  Description description;
-  description.warnings = loaded.warnings;
-  description.sources = loaded.document.sources;
-  Node& document = description.document;
+Section layers_section(const llm::Architecture& model, Node& document) {
+  const LayerLines lines = layer_lines(model);
+  Node pattern = Node::object();
+  pattern.set("attention", text_node(lines.attention));
+  pattern.set("feed_forward", text_node(lines.feed_forward));
+  document.set("layer_pattern", std::move(pattern));
+  return {"Layers, in their order",
+          Table({{"name", false, 0}, {"text", false, 0}}),
+          {{"attention", lines.attention}, {"feed-forward", lines.feed_forward}}};
+}
+
+void set_head(std::string_view name, const llm::Architecture& model, const llm::Parameters& parameters,
+              Node& document) {
   document = Node::object();
   document.set("kind", text_node("model"));
   document.set("name", text_node(name));
@@ -131,16 +188,42 @@ Description describe_model(std::string_view name, const config::Catalogue& catal
   document.set("hidden_size", Node::of(model.hidden_size));
   document.set("vocab_size", Node::of(model.vocab_size));
   document.set("max_context_tokens", Node::of(model.max_context_tokens));
-  description.sections.push_back(parameter_section(
-      fmt::format("{}: {} parameters, {} active; {} layers, hidden size {}, vocabulary {}, context {} tokens",
-                  model.name, billions(parameters.total), billions(parameters.active), model.layer_count(),
-                  reports::grouped(model.hidden_size), reports::grouped(model.vocab_size),
-                  reports::grouped(model.max_context_tokens)),
-      parameters));
-  description.sections.push_back(bytes_section(model, document));
-  std::vector<Section> rest = sourced_numbers("Shape", loaded.resolved);
-  for (Section& section : rest) description.sections.push_back(std::move(section));
-  document.set("entry", loaded.resolved);
+}
+
+std::string headline(const llm::Architecture& model, const llm::Parameters& parameters) {
+  return fmt::format(
+      "{}: {} parameters, {} active; {} layers, hidden size {}, vocabulary {}, context {} tokens", model.name,
+      billions(parameters.total), billions(parameters.active), model.layer_count(),
+      reports::grouped(model.hidden_size), reports::grouped(model.vocab_size),
+      reports::grouped(model.max_context_tokens));
+}
+
+}  // namespace
+
+Description describe_model(std::string_view name, const config::Catalogue& catalogue, bool dense_twin) {
+  if (name.empty()) return model_list(catalogue);
+  const auto loaded = config::load_entry<llm::Architecture>(name, catalogue);
+  if (dense_twin && !has_experts(loaded.value)) {
+    throw config::InputError("no_dense_twin",
+                             fmt::format("{} has no experts: it is dense already", loaded.value.name));
+  }
+  const llm::Architecture model = dense_twin ? llm::dense_twin(loaded.value) : loaded.value;
+  const Node entry = dense_twin ? dense_twin_entry(model, loaded.resolved) : loaded.resolved;
+  const llm::Parameters parameters = llm::count_parameters(model);
+  Description description;
+  description.warnings = loaded.warnings;
+  description.sources = loaded.document.sources;
+  Node& document = description.document;
+  set_head(name, model, parameters, document);
+  std::vector<Section>& sections = description.sections;
+  sections.push_back(parameter_section(headline(model, parameters), parameters));
+  sections.push_back(layers_section(model, document));
+  sections.push_back(flops_section(model, document));
+  sections.push_back(kv_section(model, document));
+  sections.push_back(bytes_section(model, document));
+  sections.push_back(range_section(model, document));
+  for (Section& section : sourced_numbers("Shape", entry)) sections.push_back(std::move(section));
+  document.set("entry", entry);
   return description;
 }
 

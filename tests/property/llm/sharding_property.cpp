@@ -216,8 +216,14 @@ TEST_CASE("the weights that a step reads are the weights that the rank stores, e
   for (const auto id : test::kZoo) {
     const auto& model = model_of(id);
     const MoeFfn* moe = moe_of(model);
-    for (const NumberFormat format : {NumberFormat::bf16, NumberFormat::fp8_block, NumberFormat::nvfp4}) {
-      const Formats formats{format, std::nullopt, NumberFormat::bf16};
+    Formats mixed;  // each kind of matrix in a format of its own
+    mixed.weights = NumberFormat::nvfp4;
+    mixed.attention_weights = NumberFormat::bf16;
+    mixed.dense_weights = NumberFormat::fp8_block;
+    std::vector<Formats> all = {mixed};
+    for (const NumberFormat format : {NumberFormat::bf16, NumberFormat::fp8_block, NumberFormat::nvfp4})
+      all.push_back({format, std::nullopt, NumberFormat::bf16});
+    for (const Formats& formats : all) {
       for (const Layout& layout : legal_layouts(model)) {
         RankBatch batch;
         add_chunk(batch, {100, 0}, batch_rule(model, 64));

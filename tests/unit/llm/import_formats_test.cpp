@@ -54,31 +54,35 @@ TEST_CASE("published formats are read from the configuration") {
   CHECK(error(R"({"quant_method": "gptq"})").starts_with("missing_key /quantization_config "));
 }
 
-TEST_CASE("a format of the experts alone stands for all linear layers, and it says so") {
+TEST_CASE("a format of the experts alone leaves the other layers theirs") {
   // DeepSeek-V4: fp8 but for the experts.
   const std::string fp8 =
       R"("quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]})";
   const auto v4 = load(small_moe(fp8 + R"(, "expert_dtype": "fp4")"));
   CHECK(v4.value.published_weights == NumberFormat::mxfp4);
-  CHECK(
-      warning_of(v4, "mixed_formats") ==
-      "published_weights is mxfp4 for all linear layers, but all but the routed experts are fp8_block in the "
-      "checkpoint (expert_dtype)");
-  CHECK(from_text(small_moe(fp8 + R"(, "expert_dtype": "bf16")")).published_weights ==
-        NumberFormat::fp8_block);
+  CHECK(v4.value.published_attention_weights == NumberFormat::fp8_block);
+  CHECK(v4.value.published_dense_weights == NumberFormat::fp8_block);
+  CHECK(warning_of(v4, "mixed_formats") == "no warning");
+  const Architecture plain = from_text(small_moe(fp8 + R"(, "expert_dtype": "bf16")"));
+  CHECK(plain.published_weights == NumberFormat::fp8_block);
+  CHECK_FALSE(plain.published_attention_weights.has_value());
   // ModelOpt with a format for each layer.
-  const auto mixed = [](const std::string& second) {
-    return small_moe(R"("quantization_config": {"quant_method": "fp8", "quant_algo": "MIXED_PRECISION",
-        "quantized_layers": {"layers.0.ffn.experts": {"quant_algo": "NVFP4"},
+  const auto mixed = [](const std::string& first, const std::string& second) {
+    return small_moe(R"("quantization_config": {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION",
+        "quantized_layers": {")" +
+                     first + R"(": {"quant_algo": "NVFP4"},
                              "layers.1.ffn.experts": {"quant_algo": ")" +
                      second + R"("}}})");
   };
-  CHECK(from_text(mixed("NVFP4")).published_weights == NumberFormat::nvfp4);
-  CHECK(warning_of(load(mixed("NVFP4")), "mixed_formats") ==
+  const auto experts = load(mixed("layers.0.ffn.experts", "NVFP4"));
+  CHECK(experts.value.published_weights == NumberFormat::nvfp4);
+  CHECK(experts.value.published_attention_weights == NumberFormat::bf16);
+  CHECK(warning_of(experts, "mixed_formats") == "no warning");
+  CHECK(warning_of(load(mixed("layers.0.self_attn.o_proj", "NVFP4")), "mixed_formats") ==
         "published_weights is nvfp4 for all linear layers, but only the 2 entries of quantized_layers have "
         "it in "
         "the checkpoint: the other linear layers are wider");
-  CHECK(error_of(mixed("FP8"))
+  CHECK(error_of(mixed("layers.0.ffn.experts", "FP8"))
             .starts_with("unsupported /quantization_config/quantized_layers/layers.1.ffn.experts "));
 }
 
@@ -94,8 +98,8 @@ TEST_CASE("where one format is not the whole truth it says so") {
         "published_weights is fp8 for all linear layers, but 2 entries of linear layers stay unquantised in "
         "the "
         "checkpoint (the first: model.layers.0.self_attn*) and are counted as fp8");
-  CHECK(warning(R"({"quant_method": "awq", "bits": 4, "group_size": 32})") ==
-        "published_weights is int4 for all linear layers, but int4 scales per 32 weights are counted as one "
+  CHECK(warning(R"({"quant_method": "awq", "bits": 4, "group_size": 64})") ==
+        "published_weights is int4 for all linear layers, but int4 scales per 64 weights are counted as one "
         "per 128");
   CHECK(warning(R"({"quant_method": "gptq", "bits": 8})") ==
         "published_weights is int8 for all linear layers, but only weights are quantised: set "

@@ -357,4 +357,83 @@ TEST_CASE("a model's page has the numbers that scripts ask for") {
   CHECK(node.find("kv_bytes_per_token")->integer == 70'272);
 }
 
+const config::Node& at(const config::Node& node, std::string_view pointer) {
+  const config::Node* found = config::resolve_pointer(node, pointer);
+  INFO(pointer);
+  REQUIRE(found != nullptr);
+  return *found;
+}
+
+TEST_CASE("a model's page says what a context costs") {
+  const config::Node node = describe("model", "deepseek-v3", catalogue()).document;
+  // 4,096 tokens of 61 layers x 128 heads x (192 + 128) x 2; linear: 2 x active.
+  CHECK(at(node, "/flops_by_context/0/context_tokens").integer == 4096);
+  CHECK(at(node, "/flops_by_context/0/token/attention").integer == 4096LL * 61 * 128 * 320 * 2);
+  CHECK(at(node, "/flops_by_context/0/token/linear").integer == 2 * 37'552'297'472);
+  CHECK(at(node, "/flops_by_context/0/prefill/attention").integer == 4096LL * 4097 / 2 * 61 * 128 * 320 * 2);
+  CHECK(at(node, "/kv_bytes_by_context/1/bf16/total").integer == 32768LL * 70'272);
+  CHECK(at(node, "/kv_bytes_by_context/1/bf16/rows/0/bytes").integer == 32768LL * 70'272);
+  // The model's own context, 163,840, stands among them.
+  CHECK(at(node, "/kv_bytes_by_context").items.size() == 5);
+  CHECK(at(node, "/kv_bytes_by_context/3/context_tokens").integer == 163'840);
+  // Stretched from 4,096.
+  CHECK(at(node, "/rope_scaling/original_context_tokens").integer == 4096);
+  CHECK_FALSE(at(node, "/kv_bytes_by_context/0/stretched").boolean);
+  CHECK(at(node, "/kv_bytes_by_context/1/stretched").boolean);
+  CHECK_FALSE(at(node, "/kv_bytes_by_context/3/past_max_context").boolean);
+  CHECK(at(node, "/kv_bytes_by_context/4/past_max_context").boolean);
+  CHECK(at(node, "/parameters/biases").integer == 58 * 256);
+  CHECK(at(node, "/parameters/prediction").integer == 11'610'068'224);
+  CHECK(at(node, "/published/experts").text == "fp8_block");
+  CHECK(at(node, "/published/weight_bytes").integer == at(node, "/weight_bytes_by_format/fp8_block").integer);
+  const config::Node hybrid = describe("model", "qwen3-next-80b-a3b", catalogue()).document;
+  const std::int64_t state = at(hybrid, "/kv_bytes_by_context/0/fp8/state").integer;
+  CHECK(state > 0);
+  CHECK(at(hybrid, "/kv_bytes_by_context/0/fp8/total").integer ==
+        state + at(hybrid, "/kv_bytes_by_context/0/fp8/rows/0/bytes").integer);
+}
+
+TEST_CASE("a model's layers are one line") {
+  const auto lines = [](const char* name) {
+    const config::Node node = describe("model", name, catalogue()).document;
+    return at(node, "/layer_pattern/attention").text + "; " + at(node, "/layer_pattern/feed_forward").text;
+  };
+  CHECK(lines("deepseek-v3") == "61 latent attention; 3 dense 18432 + 58 MoE 8 of 256 + 1 shared");
+  CHECK(lines("gpt-oss-120b") == "18 x (1 window of 128 + 1 full attention); 36 MoE 4 of 128");
+  CHECK(lines("qwen3-next-80b-a3b") ==
+        "12 x (3 recurrent (gated_delta) + 1 full attention); 48 MoE 10 of 512 + 1 shared");
+}
+
+TEST_CASE("a file anywhere may extend a model by its name") {
+  const io::testing::TemporaryFolder folder;
+  const auto file = folder.put("longer.json", R"({"extends": "mixtral-8x7b", "max_context_tokens": 65536})");
+  const config::Node node = describe("model", file.string(), catalogue()).document;
+  CHECK(at(node, "/max_context_tokens").integer == 65'536);
+  CHECK(at(node, "/parameters/total").integer == 46'702'792'704);
+}
+
+TEST_CASE("the page of a dense twin") {
+  const config::Node moe = describe("model", "qwen3-235b-a22b", catalogue()).document;
+  const config::Node twin = describe("model", "qwen3-235b-a22b", catalogue(), true).document;
+  CHECK(at(twin, "/model").text == "Qwen3 235B A22B (dense twin)");
+  CHECK(at(twin, "/parameters/active").integer == at(twin, "/parameters/total").integer);
+  CHECK(at(twin, "/parameters/total").integer ==
+        at(moe, "/parameters/total").integer - at(moe, "/parameters/by_category/router").integer);
+  CHECK(at(twin, "/entry/name").text == "Qwen3 235B A22B (dense twin)");
+  CHECK(at(twin, "/entry/layers/0/ffn/kind").text == "dense");
+  CHECK(at(twin, "/entry/layers/0/ffn/width").integer == 128 * 1536);
+  // What it costs at a million tokens, in FLOPs: not ten times as much.
+  const auto cost = [](const config::Node& node) {
+    const config::Node& total = at(node, "/flops_by_context/3/prefill/total");
+    return total.kind == config::Node::Kind::integer ? static_cast<double>(total.integer) : total.real;
+  };
+  CHECK(cost(twin) / cost(moe) > 1.25);
+  CHECK(cost(twin) / cost(moe) < 1.27);
+  CHECK(code_of([] { static_cast<void>(describe("model", "llama-3.1-8b", catalogue(), true)); }) ==
+        "no_dense_twin");
+  CHECK(code_of([] { static_cast<void>(describe("gpu", "h200-sxm", catalogue(), true)); }) ==
+        "no_dense_twin");
+  CHECK(code_of([] { static_cast<void>(describe("model", "", catalogue(), true)); }) == "no_dense_twin");
+}
+
 }  // namespace moesim::studies
