@@ -130,7 +130,9 @@ Node memory_node(const serving::MemoryBudget& budget, bool tightest) {
   node.set("kv_bytes_per_token", Node::of(budget.kv_bytes_per_token));
   node.set("kv_block_bytes", Node::of(budget.kv_block_bytes));
   node.set("kv_state_bytes", Node::of(budget.kv_state_bytes));
-  node.set("kv_longest_tokens", Node::of(budget.kv_longest_tokens));
+  const bool endless = budget.kv_longest_tokens == serving::kMostSequenceTokens;
+  node.set("kv_longest_tokens", endless ? Node{} : Node::of(budget.kv_longest_tokens));
+  node.set("kv_full_sequences", Node::of(budget.kv_full_sequences));
   node.set("kv_peak_waste_bytes", Node::of(budget.kv_peak_waste_bytes));
   Node groups = Node::array();
   for (const llm::KvRows& rows : budget.kv_groups) {

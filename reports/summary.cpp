@@ -214,6 +214,30 @@ std::string memory_event(const serving::MemoryEvent& event, const Style& style) 
                    style);
 }
 
+// Room of the cache of one data-parallel rank. Where every token takes the same, in tokens of all sequences
+// together; where windows or states make the first tokens dearer, in sequences.
+std::string kv_room(const serving::MemoryBudget& budget) {
+  const bool plain =
+      budget.kv_state_bytes == 0 && std::all_of(budget.kv_groups.begin(), budget.kv_groups.end(),
+                                                [](const auto& rows) { return rows.keeps == 0; });
+  const std::string per_token = fmt::format("{} B per token and device", grouped(budget.kv_bytes_per_token));
+  if (plain) {
+    return fmt::format("room for {} tokens of context per data-parallel rank ({})",
+                       grouped(budget.kv_longest_tokens), per_token);
+  }
+  std::string room =
+      fmt::format("room for {} sequences of {} tokens, the longest context, per data-parallel rank",
+                  grouped(budget.kv_full_sequences), grouped(budget.max_context_tokens));
+  if (budget.kv_full_sequences == 0) {
+    room = fmt::format("room for one sequence of {} tokens per data-parallel rank",
+                       grouped(budget.kv_longest_tokens));
+  }
+  room += fmt::format(" ({} at long contexts", per_token);
+  if (budget.kv_state_bytes > 0)
+    room += fmt::format(", {} B of state per sequence", grouped(budget.kv_state_bytes));
+  return room + ")";
+}
+
 std::string memory(const Results& results, const Style& style) {
   const auto index = static_cast<std::size_t>(results.tightest);
   if (index >= results.memory.size()) return "";
@@ -242,12 +266,7 @@ std::string memory(const Results& results, const Style& style) {
   row("reserved by the rule", budget.reserved.as_double());
   if (budget.kv_blocks > 0) {
     const double peak = static_cast<double>(budget.kv_peak_blocks) / static_cast<double>(budget.kv_blocks);
-    out += paragraph(
-        "  ",
-        fmt::format("room for {} tokens of context per data-parallel rank ({} B per token and device), "
-                    "at most {} in use",
-                    grouped(budget.kv_longest_tokens), grouped(budget.kv_bytes_per_token), percent(peak)),
-        style);
+    out += paragraph("  ", kv_room(budget) + fmt::format(", at most {} in use", percent(peak)), style);
   }
   if (results.mean_kv_bytes > 0) {
     out += paragraph("  ",

@@ -1,6 +1,9 @@
 #include "models/llm/architecture.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cmath>
 #include <optional>
 
 #include "models/llm/hf_import.hpp"
@@ -21,41 +24,74 @@ constexpr double kMostLayers = 100'000;
 double real(std::int64_t n) { return static_cast<double>(n); }
 
 double rough_width(const GroupedQueryAttention& a) {
-  return 6 * real(a.query_heads) * std::max(real(a.head_dim), real(a.value_dim()));
+  const double index =
+      a.block_indexer ? (real(a.block_indexer->heads) + 1) * real(a.block_indexer->head_dim) : 0;
+  return 6 * real(a.query_heads) * std::max(real(a.head_dim), real(a.value_dim())) + index;
 }
 double rough_width(const LatentAttention& a) {
   return 5 * real(a.heads) * (real(a.naive_key_dim()) + real(a.v_head_dim)) + real(a.q_lora_rank) +
-         real(a.cached_dim()) + (a.indexer ? 2 * real(a.indexer->heads) * real(a.indexer->head_dim) : 0);
+         real(a.cached_dim()) +
+         (a.indexer ? 3 * real(a.indexer->heads) * (real(a.indexer->head_dim) + 1) : 0);
 }
 double rough_width(const CompressedAttention& a) {
-  return 4 * real(a.query_heads) * real(a.head_dim) + real(a.q_lora_rank) +
-         real(a.output_groups) * real(a.output_lora_rank) +
-         (a.indexer ? 4 * real(a.indexer->heads) * real(a.indexer->head_dim) : 0);
+  return real(a.q_lora_rank) + 5 * real(a.head_dim) + real(a.output_groups) * real(a.output_lora_rank) +
+         (a.indexer ? real(a.indexer->heads) + 4 * real(a.indexer->head_dim) : 0);
 }
 double rough_width(const RecurrentAttention& a) {
-  return 3 * real(a.key_heads) * real(a.key_dim) + 4 * real(a.value_heads) * real(a.value_dim);
+  return 3 * real(a.key_heads) * real(a.key_dim) + 4 * real(a.value_heads) * (real(a.value_dim) + 1) +
+         real(a.gate_rank) + real(a.value_dim);
 }
 double rough_width(const NoAttention&) { return 0; }
 double rough_width(const DenseFfn& ffn) { return 3 * real(ffn.width); }
 double rough_width(const MoeFfn& moe) {
-  return (real(moe.experts) + real(moe.zero_experts)) * (3 * real(moe.expert_width) + 1) +
-         3 * real(moe.shared_experts) * real(moe.shared_width) + 2 * real(moe.latent_width);
+  const double experts = real(moe.experts) * (moe.latent_width > 0 ? 0 : 3 * real(moe.expert_width) + 1);
+  return experts + real(moe.experts) + real(moe.zero_experts) +
+         3 * real(moe.shared_experts) * real(moe.shared_width) + 2 * real(moe.latent_width) + 1;
 }
 double rough_width(const NoFfn&) { return 0; }
 
-double rough_width(const LayerGroup& group) {
+// Parameters between inner dimensions, whatever the hidden size.
+double rough_inside(const GroupedQueryAttention&) { return 0; }
+double rough_inside(const LatentAttention& a) {
+  const double heads = real(a.heads) * (real(a.naive_key_dim()) + real(a.v_head_dim));
+  const double index = a.indexer ? real(a.indexer->heads) * real(a.indexer->head_dim) : 0;
+  return (real(a.q_lora_rank) + real(a.kv_lora_rank)) * heads + real(a.q_lora_rank) * index;
+}
+double rough_inside(const CompressedAttention& a) {
+  const double index = a.indexer ? real(a.indexer->heads) * real(a.indexer->head_dim) : 0;
+  const double index_width = a.indexer ? real(a.indexer->head_dim) : 0;
+  return (real(a.q_lora_rank) + real(a.output_lora_rank)) * real(a.query_heads) * real(a.head_dim) +
+         real(a.q_lora_rank) * index + 2 * real(a.ratio) * (real(a.head_dim) + index_width);
+}
+double rough_inside(const RecurrentAttention& a) {
+  const double channels = 2 * real(a.key_heads) * real(a.key_dim) + real(a.value_heads) * real(a.value_dim);
+  return (real(a.convolution) + 1) * channels +
+         (real(a.gate_rank) + real(a.value_dim)) * (channels + real(a.value_heads));
+}
+double rough_inside(const NoAttention&) { return 0; }
+double rough_inside(const DenseFfn&) { return 0; }
+double rough_inside(const MoeFfn& moe) {
+  return real(moe.experts) * 3 * (real(moe.expert_width) + 1) * (real(moe.latent_width) + 1);
+}
+double rough_inside(const NoFfn&) { return 0; }
+
+double rough_layer(const LayerGroup& group, double hidden) {
   const auto width = [](const auto& shape) { return rough_width(shape); };
-  return std::visit(width, group.attention) + std::visit(width, group.ffn) +
-         (group.cross_attention ? rough_width(*group.cross_attention) : 0);
+  const auto inside = [](const auto& shape) { return rough_inside(shape); };
+  const double cross = group.cross_attention ? rough_width(*group.cross_attention) : 0;
+  return hidden * (std::visit(width, group.attention) + std::visit(width, group.ffn) + cross) +
+         std::visit(inside, group.attention) + std::visit(inside, group.ffn);
 }
 
 double rough_parameters(const Architecture& architecture) {
-  double width = 2 * real(architecture.vocab_size);
-  for (const LayerGroup& group : architecture.layers) width += real(group.count) * rough_width(group);
-  for (const LayerGroup& group : architecture.encoder) width += real(group.count) * rough_width(group);
+  const double hidden = real(architecture.hidden_size);
+  double sum = 2 * real(architecture.vocab_size) * hidden;
+  for (const LayerGroup& group : architecture.layers) sum += real(group.count) * rough_layer(group, hidden);
+  for (const LayerGroup& group : architecture.encoder) sum += real(group.count) * rough_layer(group, hidden);
   if (const auto& more = architecture.prediction)
-    width += real(more->count) * rough_width(LayerGroup{1, more->attention, more->ffn});
-  return real(architecture.hidden_size) * width;
+    sum += real(more->count) *
+           (rough_layer(LayerGroup{1, more->attention, more->ffn}, hidden) + 2 * hidden * hidden);
+  return sum;
 }
 
 void check_group(const LayerGroup& group, const std::string& pointer, config::Problems& problems) {
@@ -94,7 +130,21 @@ void check_order(const Architecture& architecture, config::Problems& problems) {
   }
 }
 
+// A longer context than the rotation was stretched to works, with positions that the model has not seen. The
+// factor of llama3 is that of some frequencies and says nothing of the context (Llama 3.1: 8 x 8,192 tokens,
+// and a context of 131,072).
+void check_rotation(const Architecture& architecture, config::Problems& problems) {
+  const std::optional<RopeScaling>& scaling = architecture.rope_scaling;
+  if (!scaling || scaling->method == RopeScalingKind::llama3) return;
+  const double reach = std::round(real(scaling->original_context_tokens) * scaling->factor);
+  if (real(architecture.max_context_tokens) <= reach) return;
+  problems.warning("/max_context_tokens",
+                   fmt::format("the rotation was stretched to {:.0f} tokens only ({} tokens times {})", reach,
+                               scaling->original_context_tokens, scaling->factor));
+}
+
 void check_architecture(const Architecture& architecture, config::Problems& problems) {
+  check_rotation(architecture, problems);
   if (architecture.norm_bias && !architecture.layer_norm) {
     problems.error("/norm_bias", "only LayerNorm has biases: it needs \"layer_norm\": true");
   }

@@ -190,6 +190,8 @@ const config::Record<RecurrentAttention>& record_of(config::Type<RecurrentAttent
                     config::between(0, 1024))
           .optional("gate_rank", &A::gate_rank, "Rank of the output gate; 0 for a full projection",
                     config::between(0, 1e9))
+          .optional("chunk_tokens", &A::chunk_tokens, "Tokens of a chunk in which prompts are computed",
+                    config::between(1, 65536))
           .check(check_recurrent);
   return record;
 }

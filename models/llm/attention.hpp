@@ -122,6 +122,9 @@ struct RecurrentAttention {
   std::int64_t value_dim = 0;    // mamba2: head dimension
   std::int64_t convolution = 0;  // width of the short convolution over queries, keys and values; 0: none
   std::int64_t gate_rank = 0;    // kimi_delta: rank of the output gate; 0: a full projection
+  // Prompts are computed in chunks of so many tokens: the recurrence between chunks, products of matrices
+  // inside. A choice of the kernels; 64 is that of flash-linear-attention (chunk_size of its delta rules).
+  std::int64_t chunk_tokens = 64;
 
   // Channels that pass the convolution.
   [[nodiscard]] std::int64_t channels() const { return 2 * key_heads * key_dim + value_heads * value_dim; }

@@ -15,6 +15,8 @@ namespace {
 // (DeepSeek-V4, inference/model.py; transformers, deepseek_v4).
 constexpr std::int64_t kSparseRatio = 4;
 constexpr std::int64_t kHeavyRatio = 128;
+// As lowering.cpp has it.
+constexpr std::int64_t kSinkhornIterations = 20;
 
 CompressedAttention compressed_layer(CompressedAttention attention, const TokenIndexer& indexer,
                                      std::int64_t ratio) {
@@ -73,7 +75,7 @@ std::vector<std::int64_t> read_ratios(HfFields& fields, std::int64_t layers) {
 
 void read_hf_deepseek_v4(HfFields& fields, Architecture& architecture) {
   const std::int64_t layers = hf::read_frame(fields, architecture);
-  architecture.residual_streams = fields.whole_or("hc_mult", 1, 1, 64);
+  architecture.residual_streams = fields.whole("hc_mult", 1, 64);
   const CompressedAttention attention = read_compressed(fields);
   TokenIndexer indexer;
   indexer.heads = fields.whole("index_n_heads");
@@ -87,8 +89,14 @@ void read_hf_deepseek_v4(HfFields& fields, Architecture& architecture) {
   by_table.router_score_bias = false;
   const std::int64_t hashed = fields.whole_or("num_hash_layers", 0);
   const std::vector<std::int64_t> ratios = read_ratios(fields, layers);
+  if (fields.whole_or("hc_sinkhorn_iters", kSinkhornIterations) != kSinkhornIterations) {
+    fields.refuse("hc_sinkhorn_iters",
+                  fmt::format("the mixing of the streams is normalised {} times; another "
+                              "number cannot be expressed",
+                              kSinkhornIterations));
+  }
   // Constants: the clamp of the experts, the mixing of the streams, the rotation of the entries.
-  fields.skip({"swiglu_limit", "hc_eps", "hc_sinkhorn_iters", "compress_rope_theta", "expert_dtype"});
+  fields.skip({"swiglu_limit", "hc_eps", "compress_rope_theta", "expert_dtype", "use_sliding_window"});
   hf::set_layers(architecture, layers, [&](std::int64_t i) {
     return LayerGroup{1, compressed_layer(attention, indexer, ratios[static_cast<std::size_t>(i)]),
                       i < hashed ? by_table : moe, std::nullopt};

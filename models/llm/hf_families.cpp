@@ -88,7 +88,16 @@ void expect_activation(HfFields& fields, std::string_view key, Names activations
                                  fmt::join(activations, " or "), activation.substr(0, 40)));
 }
 
-std::int64_t read_frame(HfFields& fields, Architecture& architecture, Names activations) {
+void refuse_non_dense(HfFields& fields) {
+  for (const HfNonDenseField& one : hf_non_dense_fields()) {
+    const config::Node* value = fields.take(one.key);
+    if (value == nullptr || !HfFields::active(*value)) continue;
+    fields.refuse(one.key,
+                  fmt::format("\"{}\" asks for {}, which this family does not have", one.key, one.missing));
+  }
+}
+
+std::int64_t read_frame(HfFields& fields, Architecture& architecture, Names activations, HfContext context) {
   architecture.vocab_size = fields.whole("vocab_size");
   architecture.hidden_size = fields.whole("hidden_size");
   // Kimi Linear has model_max_length only.
@@ -96,6 +105,7 @@ std::int64_t read_frame(HfFields& fields, Architecture& architecture, Names acti
   architecture.max_context_tokens = longest > 0 && fields.take("max_position_embeddings") == nullptr
                                         ? longest
                                         : fields.whole("max_position_embeddings");
+  read_rope_scaling(fields, architecture, context);  // before windows are held against the context
   architecture.tied_embeddings = fields.flag_or("tie_word_embeddings", architecture.tied_embeddings);
   expect_activation(fields, "hidden_act", activations);
   return fields.whole("num_hidden_layers", 1, kMostHfLayers);

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <initializer_list>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -43,6 +44,13 @@ struct HfFieldMeaning {
   std::string_view missing;  // unsupported: what it asks for
 };
 [[nodiscard]] HfFieldMeaning hf_field_meaning(std::string_view key);
+
+// Fields that ask for experts or latent attention, and what of the two. No dense family has them.
+struct HfNonDenseField {
+  std::string_view key;
+  std::string_view missing;
+};
+[[nodiscard]] std::span<const HfNonDenseField> hf_non_dense_fields();
 
 // Readers of the families, by file: dense FFNs,
 void read_hf_llama(HfFields& fields, Architecture& architecture);
@@ -86,9 +94,14 @@ namespace hf {
 
 using Names = std::initializer_list<std::string_view>;
 
-// vocab_size, hidden_size, max_position_embeddings or model_max_length, tie_word_embeddings, hidden_act (one
-// of `activations`, the first where it is absent); returns num_hidden_layers.
-std::int64_t read_frame(HfFields& fields, Architecture& architecture, Names activations = {"silu", "swish"});
+// What max_position_embeddings says of a model whose rotation is stretched by linear or yarn: the context
+// before that, or, as the makers of Gemma 3 have it, after it.
+enum class HfContext : std::uint8_t { before_scaling, after_scaling };
+
+// vocab_size, hidden_size, max_position_embeddings or model_max_length, rope_scaling, tie_word_embeddings,
+// hidden_act (one of `activations`, the first where it is absent); returns num_hidden_layers.
+std::int64_t read_frame(HfFields& fields, Architecture& architecture, Names activations = {"silu", "swish"},
+                        HfContext context = HfContext::before_scaling);
 // An activation changes no shape here, but whether there is a gate: only those of the family are accepted.
 void expect_activation(HfFields& fields, std::string_view key, Names activations);
 // num_attention_heads, num_key_value_heads, head_dim, partial_rotary_factor, rotary_dim.
@@ -109,10 +122,29 @@ std::vector<std::int64_t> per_layer(HfFields& fields, std::string_view key, std:
 // The same of texts, each one of `known`.
 std::vector<std::string> layer_types(HfFields& fields, std::string_view key, std::int64_t layers,
                                      Names known);
-// The window of each layer, 0 for none: use_sliding_window (`used` where it is absent), sliding_window,
-// layer_types, max_window_layers. A window that is as long as the context is none.
+// Which layers have experts, 1 for each: as DeepseekV3DecoderLayer, layer i from first_k_dense_replace on
+// (`first_otherwise` where it is absent; without one it must be given), where i is a multiple of
+// moe_layer_freq; or moe_layer_freq as a list.
+std::vector<std::int64_t> read_late_moe_layers(HfFields& fields, std::int64_t layers,
+                                               std::optional<std::int64_t> first_otherwise);
+// The same as Qwen2MoeDecoderLayer has it: layer i unless it is in mlp_only_layers or (i + 1) is no multiple
+// of decoder_sparse_step.
+std::vector<std::int64_t> read_qwen_moe_layers(HfFields& fields, std::int64_t layers);
+// The FFN of the layers without experts: `key` must be given where there are such.
+DenseFfn read_dense_ffn(HfFields& fields, std::string_view key, const std::vector<std::int64_t>& is_moe);
+
+// Refuses the fields of experts and of latent attention that are on: for families that have neither.
+void refuse_non_dense(HfFields& fields);
+
+// What a window means to a family's code: every layer has it; it counts with use_sliding_window only (Qwen);
+// only layer_types can ask for one.
+enum class HfWindows : std::uint8_t { always, if_used, if_listed };
+
+// The window of each layer, 0 for none: use_sliding_window, sliding_window, layer_types, max_window_layers. A
+// window that is as long as the context is none. One that the family's code does not look at is told in a
+// warning, one that it does not have is refused.
 std::vector<std::int64_t> read_windows(HfFields& fields, const Architecture& architecture,
-                                       std::int64_t layers, bool used);
+                                       std::int64_t layers, HfWindows meaning);
 
 // The order of a network with these kinds of layers: patterns of few entries, by dynamic programming over
 // all patterns of up to 64 layers.
@@ -127,8 +159,9 @@ std::vector<LayerGroup> layer_kinds(std::int64_t count,
 
 // rope_parameters, or that of its full-attention layers; nullptr where there is none.
 HfFields* rope_parameters(HfFields& fields);
-// rope_scaling, or rope_parameters.
-void read_rope_scaling(HfFields& fields, Architecture& architecture);
+// rope_scaling, or rope_parameters; the longest context with it, from what max_context_tokens is before.
+void read_rope_scaling(HfFields& fields, Architecture& architecture,
+                       HfContext context = HfContext::before_scaling);
 // The layers for multi-token prediction. They are as the last layer of the network, unless the family has put
 // another kind into `prediction`.
 void read_prediction(HfFields& fields, Architecture& architecture);

@@ -99,6 +99,7 @@ constexpr std::string_view kHarmless[] = {
     // Of a model with pictures.
     "image_placeholder",
     "image_seq_length",
+    "mm_tokens_per_image",
     "use_unified_vision_chunk",
     "video_placeholder",
 };
@@ -161,10 +162,35 @@ constexpr Unsupported kUnsupported[] = {
     {"swiglu_limit", "clamped activations of the experts"},
     {"use_bias", "biases in every projection"},
     {"use_parallel_residual", "attention beside the FFN"},
+    {"use_sliding_window", "sliding-window attention"},
     {"zero_expert_num", "experts that do nothing"},
 };
 
+constexpr std::string_view kNeedsExperts = "a mixture of experts";
+constexpr std::string_view kNeedsLatent = "latent attention";
+
+constexpr HfNonDenseField kNonDense[] = {
+    {"kv_lora_rank", kNeedsLatent},
+    {"moe_intermediate_size", kNeedsExperts},
+    {"moe_num_experts", kNeedsExperts},
+    {"moe_top_k", kNeedsExperts},
+    {"n_routed_experts", kNeedsExperts},
+    {"n_shared_experts", kNeedsExperts},
+    {"num_experts", kNeedsExperts},
+    {"num_experts_per_tok", kNeedsExperts},
+    {"num_experts_per_token", kNeedsExperts},
+    {"num_local_experts", kNeedsExperts},
+    {"num_shared_experts", kNeedsExperts},
+    {"q_lora_rank", kNeedsLatent},
+    {"qk_nope_head_dim", kNeedsLatent},
+    {"qk_rope_head_dim", kNeedsLatent},
+    {"shared_expert_intermediate_size", kNeedsExperts},
+    {"v_head_dim", "values of another width than keys"},
+};
+
 }  // namespace
+
+std::span<const HfNonDenseField> hf_non_dense_fields() { return kNonDense; }
 
 HfFieldMeaning hf_field_meaning(std::string_view key) {
   for (const Unsupported& one : kUnsupported) {

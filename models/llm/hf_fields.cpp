@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace moesim::llm {
 
 using config::Node;
@@ -30,8 +32,27 @@ std::string HfFields::pointer(std::string_view key) const {
 
 const Node* HfFields::take(std::string_view key) {
   known_.emplace(key);
-  const Node* value = object_->find(key);
-  return value == nullptr || value->kind == Node::Kind::null ? nullptr : value;
+  if (const Node* value = object_->find(key)) return value->kind == Node::Kind::null ? nullptr : value;
+  const Node* fixed = defaults_.find(key);
+  if (fixed == nullptr) return nullptr;
+  const std::string used = fmt::format("{} {}", key, fixed->integer);
+  if (std::find(used_defaults_.begin(), used_defaults_.end(), used) == used_defaults_.end())
+    used_defaults_.push_back(used);
+  return fixed;
+}
+
+void HfFields::use_defaults(std::string_view class_name,
+                            std::initializer_list<std::pair<std::string_view, std::int64_t>> defaults) {
+  class_name_ = class_name;
+  for (const auto& [key, value] : defaults) {
+    Node node = Node::of(value);
+    node.where = {object_->where.source, object_->where.begin, object_->where.begin + 1};
+    defaults_.set(key, std::move(node));
+  }
+}
+
+std::string HfFields::used_defaults() const {
+  return used_defaults_.empty() ? "" : fmt::format("{}: {}", class_name_, fmt::join(used_defaults_, ", "));
 }
 
 void HfFields::skip(std::initializer_list<std::string_view> keys) {
@@ -131,7 +152,7 @@ HfFields& HfFields::object(std::string_view key) {
   return *children_.back().second;
 }
 
-void HfFields::report(std::string code, std::string_view key, std::string message) {
+void HfFields::report(std::string code, std::string_view key, std::string message, bool warning) {
   Node at;
   const Node* value = object_->find(key);
   at.where = value != nullptr
@@ -139,7 +160,11 @@ void HfFields::report(std::string code, std::string_view key, std::string messag
                  : config::Location{object_->where.source, object_->where.begin, object_->where.begin + 1};
   // A missing field is a problem of the object that lacks it.
   const auto add = [&] {
-    reader_->error(std::move(code), at, std::move(message), "", "", false);
+    if (warning) {
+      reader_->add({std::move(code), reader_->pointer(), at.where, std::move(message), "", "", false, true});
+    } else {
+      reader_->error(std::move(code), at, std::move(message), "", "", false);
+    }
     return false;
   };
   if (value == nullptr) {
@@ -152,6 +177,10 @@ void HfFields::report(std::string code, std::string_view key, std::string messag
 void HfFields::refuse(std::string_view key, std::string message) {
   known_.emplace(key);
   report("unsupported", key, std::move(message));
+}
+
+void HfFields::warn(std::string code, std::string_view key, std::string message) {
+  report(std::move(code), key, std::move(message), true);
 }
 
 void HfFields::contradiction(std::string_view key, std::string message) {

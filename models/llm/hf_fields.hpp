@@ -30,7 +30,12 @@ class HfFields {
         reader_(&reader),
         errors_before_(reader.diagnostics().error_count()) {}
 
-  // The value, or nullptr if it is absent or null, which mean the same on the hub. Marks the field as known.
+  // What the maker's class has for sizes that a file may leave out. A default that is used is noted; null is
+  // not left out.
+  void use_defaults(std::string_view class_name,
+                    std::initializer_list<std::pair<std::string_view, std::int64_t>> defaults);
+  // The value, that of the class where it is absent, or nullptr if it is absent or null, which mean the same
+  // on the hub. Marks the field as known.
   const config::Node* take(std::string_view key);
   // Marks fields as known that say nothing about this model.
   void skip(std::initializer_list<std::string_view> keys);
@@ -54,6 +59,8 @@ class HfFields {
   // Adds an error at a field that contradicts another, unless there are errors already, which may be the
   // cause.
   void contradiction(std::string_view key, std::string message);
+  // Adds a warning at a field, or at the object that lacks it.
+  void warn(std::string code, std::string_view key, std::string message);
   // Notes a part of the model that is not imported.
   void leave_out(std::string_view key, std::string_view what);
 
@@ -69,6 +76,8 @@ class HfFields {
   [[nodiscard]] std::vector<Unknown> unknown();
   // "the multi-token prediction layers (num_nextn_predict_layers)", ...
   [[nodiscard]] std::vector<std::string> left_out() const;
+  // "Gemma3TextConfig: vocab_size 262208, sliding_window 4096", or "" where no default was used.
+  [[nodiscard]] std::string used_defaults() const;
   // The place of the first of these fields that was given and read, here or inside; else source -1.
   [[nodiscard]] config::Location place_of(std::string_view key) const;
   [[nodiscard]] const config::Node& node() const { return *object_; }
@@ -77,7 +86,7 @@ class HfFields {
   [[nodiscard]] std::string pointer(std::string_view key = "") const;
 
  private:
-  void report(std::string code, std::string_view key, std::string message);
+  void report(std::string code, std::string_view key, std::string message, bool warning = false);
   template <class Body>
   bool inside(std::string_view key, Body&& body);
 
@@ -88,6 +97,9 @@ class HfFields {
   std::set<std::string, std::less<>> known_;
   std::vector<std::pair<std::string, std::unique_ptr<HfFields>>> children_;
   std::vector<std::string> left_out_;
+  std::string class_name_;
+  config::Node defaults_ = config::Node::object();
+  std::vector<std::string> used_defaults_;
   config::Node empty_ = config::Node::object();
 };
 

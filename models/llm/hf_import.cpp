@@ -169,6 +169,13 @@ std::string listing(const std::vector<std::string>& names, std::size_t count) {
   return text;
 }
 
+// A window that is switched off asks for nothing, in any family.
+void pass_unused_window(HfFields& fields) {
+  const Node* used = fields.node().find("use_sliding_window");
+  if (used != nullptr && used->kind == Node::Kind::boolean && !used->boolean)
+    fields.skip({"use_sliding_window", "sliding_window", "max_window_layers"});
+}
+
 // Judges the fields that nobody asked for.
 void judge_rest(Import& import) {
   std::vector<std::string> names;
@@ -209,6 +216,14 @@ void tell_left_out(Import& import) {
   if (parts.empty()) return;
   import.reader.add({"left_out", import.reader.pointer(), import.where,
                      fmt::format("left out of the model: {}", fmt::join(parts, ", ")), "", "", false, true});
+}
+
+void tell_defaults(Import& import) {
+  const std::string used = import.text->used_defaults();
+  if (used.empty()) return;
+  import.reader.add({"class_defaults", import.text->pointer(), import.where,
+                     "sizes that the file does not state are taken from the defaults of " + used, "", "",
+                     false, true});
 }
 
 void tell_deviations(Import& import, const HfQuantization& quantization) {
@@ -255,7 +270,7 @@ const ValueOrigin kOrigins[] = {
     {"output_gate", {"attn_output_gate", "attention_output_gate", "mla_use_output_gate"}},
     {"score_cap", {"max_attn_value", "attn_logit_softcapping"}},
     {"window_tokens", {"sliding_window", "sliding_window_size"}},
-    {"chunk_tokens", {"attention_chunk_size"}},
+    {"chunk_tokens", {"attention_chunk_size", "chunk_size", "block_size"}},
     {"block_indexer", {"sparse_attention_config"}},
     {"indexer", {"index_topk"}},
     {"heads", {"num_attention_heads"}},
@@ -346,15 +361,16 @@ std::optional<Node> import_hugging_face(const Node& tree, config::Reader& reader
   if (import.text != &import.root)  // where both say it, the inner statement is read last
     architecture.tied_embeddings = import.root.flag_or("tie_word_embeddings", false);
   family->read(*import.text, architecture);
-  hf::read_rope_scaling(*import.text, architecture);
   hf::read_prediction(*import.text, architecture);
   leave_out_parts(import);
   std::vector<HfFields*> holders = {&import.root};
   if (import.text != &import.root) holders.push_back(import.text);
   const HfQuantization quantization =
       read_hf_quantization(holders, import.file, architecture.layer_count(), reader);
+  pass_unused_window(*import.text);
   judge_rest(import);
   if (failed()) return std::nullopt;
+  tell_defaults(import);
   tell_left_out(import);
   tell_deviations(import, quantization);
   architecture.name = name_of_model(import);

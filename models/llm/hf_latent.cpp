@@ -46,20 +46,14 @@ bool read_score_bias(HfFields& fields, std::string_view otherwise) {
   return false;
 }
 
-// Which layers have experts, 1 for each. DeepseekV3DecoderLayer: layer i from first_k_dense_replace on, where
-// it is a multiple of moe_layer_freq. mlp_layer_types of GLM-5.2 says it for each layer.
+// Which layers have experts, 1 for each. mlp_layer_types of GLM-5.2 says it for each layer.
 std::vector<std::int64_t> read_moe_layers(HfFields& fields, std::int64_t layers) {
   const std::vector<std::string> types =
       hf::layer_types(fields, "mlp_layer_types", layers, {"dense", "sparse"});
-  const std::int64_t first =
-      types.empty() ? fields.whole("first_k_dense_replace", 0) : fields.whole_or("first_k_dense_replace", 0);
-  const std::int64_t every = fields.whole_or("moe_layer_freq", 1, 1);
+  if (types.empty()) return hf::read_late_moe_layers(fields, layers, std::nullopt);
+  hf::read_late_moe_layers(fields, layers, 0);  // known, and of the right types
   std::vector<std::int64_t> moe;
-  for (std::int64_t i = 0; i < layers; ++i) {
-    const bool has =
-        types.empty() ? i >= first && i % every == 0 : types[static_cast<std::size_t>(i)] == "sparse";
-    moe.push_back(has ? 1 : 0);
-  }
+  for (const std::string& type : types) moe.push_back(type == "sparse" ? 1 : 0);
   return moe;
 }
 
@@ -79,12 +73,7 @@ void set_deepseek_layers(HfFields& fields, Architecture& architecture, std::int6
   MoeFfn moe = hf::read_deepseek_experts(fields);
   moe.router_score_bias = read_score_bias(fields, topk_method);
   const std::vector<std::int64_t> is_moe = read_moe_layers(fields, layers);
-  DenseFfn ffn;
-  for (const std::int64_t one : is_moe) {
-    if (one == 0) ffn.width = fields.whole("intermediate_size");
-    if (one == 0) break;
-  }
-  fields.skip({"intermediate_size"});  // of dense layers only
+  const DenseFfn ffn = hf::read_dense_ffn(fields, "intermediate_size", is_moe);
   hf::set_layers(architecture, layers, [&](std::int64_t i) {
     const bool experts = is_moe[static_cast<std::size_t>(i)] != 0;
     return LayerGroup{1, attention_at(i), experts ? FfnShape(moe) : FfnShape(ffn), std::nullopt};

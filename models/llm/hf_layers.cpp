@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -119,18 +120,69 @@ std::vector<std::string> layer_types(HfFields& fields, std::string_view key, std
   return list;
 }
 
+std::vector<std::int64_t> read_late_moe_layers(HfFields& fields, std::int64_t layers,
+                                               std::optional<std::int64_t> first_otherwise) {
+  const config::Node* frequency = fields.take("moe_layer_freq");
+  const std::int64_t first = first_otherwise ? fields.whole_or("first_k_dense_replace", *first_otherwise)
+                                             : fields.whole("first_k_dense_replace", 0);
+  if (frequency != nullptr && frequency->kind == config::Node::Kind::array && !frequency->items.empty())
+    return per_layer(fields, "moe_layer_freq", layers);
+  const std::int64_t every = fields.whole_or("moe_layer_freq", 1, 1);
+  std::vector<std::int64_t> moe;
+  for (std::int64_t i = 0; i < layers; ++i) moe.push_back(i >= first && i % every == 0 ? 1 : 0);
+  return moe;
+}
+
+std::vector<std::int64_t> read_qwen_moe_layers(HfFields& fields, std::int64_t layers) {
+  std::vector<std::int64_t> dense = fields.wholes("mlp_only_layers");
+  std::sort(dense.begin(), dense.end());
+  const std::int64_t step = fields.whole_or("decoder_sparse_step", 1, 1);
+  std::vector<std::int64_t> moe;
+  for (std::int64_t i = 0; i < layers; ++i)
+    moe.push_back((i + 1) % step == 0 && !std::binary_search(dense.begin(), dense.end(), i) ? 1 : 0);
+  return moe;
+}
+
+DenseFfn read_dense_ffn(HfFields& fields, std::string_view key, const std::vector<std::int64_t>& is_moe) {
+  DenseFfn ffn;
+  if (std::find(is_moe.begin(), is_moe.end(), 0) != is_moe.end()) ffn.width = fields.whole(key);
+  fields.skip({key});  // says nothing where every layer has experts
+  return ffn;
+}
+
+namespace {
+
+// A window that no list of layers and no switch asks for.
+void judge_idle_window(HfFields& fields, HfWindows meaning) {
+  if (meaning == HfWindows::if_used) {
+    fields.leave_out("sliding_window", "the window, which counts with \"use_sliding_window\": true only");
+  } else {
+    fields.refuse("sliding_window", "this family has windows in the layers that layer_types names only");
+  }
+}
+
+}  // namespace
+
 std::vector<std::int64_t> read_windows(HfFields& fields, const Architecture& architecture,
-                                       std::int64_t layers, bool used) {
+                                       std::int64_t layers, HfWindows meaning) {
   std::vector<std::int64_t> windows(static_cast<std::size_t>(layers), 0);
   const bool stated = fields.take("use_sliding_window") != nullptr;
-  used = fields.flag_or("use_sliding_window", used);
+  const bool used = fields.flag_or("use_sliding_window", meaning == HfWindows::always);
   const std::vector<std::string> types =
       layer_types(fields, "layer_types", layers, {"full_attention", "sliding_attention"});
   const bool listed = std::find(types.begin(), types.end(), "sliding_attention") != types.end();
   std::int64_t window = fields.whole_or("sliding_window", 0);
   // Qwen: the layers before max_window_layers have full attention.
   std::int64_t from = fields.whole_or("max_window_layers", 0);
-  if (!used && !(listed && !stated)) return windows;
+  const bool shorter = window > 0 && window < architecture.max_context_tokens;
+  if (meaning == HfWindows::if_listed && used && types.empty() && shorter) {
+    judge_idle_window(fields, meaning);
+    return windows;
+  }
+  if (!used && !(listed && !stated)) {
+    if (!stated && types.empty() && shorter) judge_idle_window(fields, meaning);
+    return windows;
+  }
   if (listed || (stated && types.empty())) window = fields.whole("sliding_window");
   if (stated && types.empty()) from = fields.whole("max_window_layers", 0);
   if (window >= architecture.max_context_tokens) return windows;
@@ -154,6 +206,8 @@ HfFields* rope_parameters(HfFields& fields) {
 
 namespace {
 
+constexpr double kLongestContext = 1e9;  // of the record
+
 // Constants of the rotation beside those that an Architecture has.
 void skip_rope_constants(HfFields& scaling) {
   scaling.skip({"rope_theta", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate",
@@ -175,9 +229,27 @@ std::optional<RopeScalingKind> rope_kind(const std::string& name) {
   return std::nullopt;
 }
 
+// The context before the rotation was stretched, where no field says it. With yarn, linear and dynamic
+// transformers takes max_position_embeddings (modeling_rope_utils.py); what is stretched already is divided.
+std::int64_t original_context(std::int64_t longest, double factor, bool stretched) {
+  if (!stretched || factor < 1.0) return longest;
+  return static_cast<std::int64_t>(std::ceil(static_cast<double>(longest) / factor));
+}
+
+// The longest context of a model whose rotation is stretched, as vLLM has it (_get_and_verify_max_len of
+// vllm/config/model.py): with yarn the original context times the factor, whatever max_position_embeddings
+// says; with linear and dynamic max_position_embeddings times the factor, unless it is as long already; else
+// max_position_embeddings.
+double stretched_context(const RopeScaling& scaling, std::int64_t longest, bool stretched) {
+  const double product = std::round(static_cast<double>(scaling.original_context_tokens) * scaling.factor);
+  if (stretched) return static_cast<double>(longest);
+  if (scaling.method == RopeScalingKind::yarn) return product;
+  return std::max(product, static_cast<double>(longest));
+}
+
 }  // namespace
 
-void read_rope_scaling(HfFields& fields, Architecture& architecture) {
+void read_rope_scaling(HfFields& fields, Architecture& architecture, HfContext context) {
   const std::int64_t outside = fields.whole_or("original_max_position_embeddings", 0);
   const bool old = fields.take("rope_scaling") != nullptr;
   HfFields* scaling = old ? &fields.object("rope_scaling") : rope_parameters(fields);
@@ -199,18 +271,26 @@ void read_rope_scaling(HfFields& fields, Architecture& architecture) {
   }
   RopeScaling result;
   result.method = *kind;
-  // Where it is not said, transformers takes max_position_embeddings (modeling_rope_utils.py).
+  const std::int64_t longest = architecture.max_context_tokens;
+  const bool stretched = context == HfContext::after_scaling || *kind == RopeScalingKind::llama3 ||
+                         *kind == RopeScalingKind::longrope;
   result.original_context_tokens = inside > 0    ? inside
                                    : outside > 0 ? outside
-                                                 : architecture.max_context_tokens;
-  // longrope of Phi-3.5 says no factor: it is the quotient of the contexts (the same file).
-  result.factor = factor >= 1.0 ? factor
-                                : static_cast<double>(architecture.max_context_tokens) /
-                                      static_cast<double>(result.original_context_tokens);
+                                                 : original_context(longest, factor, stretched);
+  // longrope of Phi-3.5 says no factor: it is the quotient of the contexts (modeling_rope_utils.py).
+  result.factor = factor >= 1.0
+                      ? factor
+                      : static_cast<double>(longest) / static_cast<double>(result.original_context_tokens);
   if (result.factor < 1.0) {
     scaling->contradiction("factor", "the rotation cannot be stretched by a factor below 1");
     return;
   }
+  const double tokens = stretched_context(result, longest, stretched);
+  if (tokens > kLongestContext) {
+    scaling->contradiction("factor", fmt::format("the rotation would be stretched to {:.0f} tokens", tokens));
+    return;
+  }
+  architecture.max_context_tokens = static_cast<std::int64_t>(tokens);
   architecture.rope_scaling = result;
 }
 

@@ -15,9 +15,9 @@ MoeFfn read_local_experts(HfFields& fields) {
 
 // The same attention in every layer but for the windows; ffn_at(i) is the FFN of layer i.
 template <class FfnAt>
-void set_windowed_layers(HfFields& fields, Architecture& architecture, std::int64_t layers, bool used,
-                         GroupedQueryAttention attention, FfnAt&& ffn_at) {
-  const std::vector<std::int64_t> windows = hf::read_windows(fields, architecture, layers, used);
+void set_windowed_layers(HfFields& fields, Architecture& architecture, std::int64_t layers,
+                         hf::HfWindows meaning, GroupedQueryAttention attention, FfnAt&& ffn_at) {
+  const std::vector<std::int64_t> windows = hf::read_windows(fields, architecture, layers, meaning);
   hf::set_layers(architecture, layers, [&](std::int64_t i) {
     attention.window_tokens = windows[static_cast<std::size_t>(i)];
     return LayerGroup{1, attention, ffn_at(i), std::nullopt};
@@ -27,27 +27,19 @@ void set_windowed_layers(HfFields& fields, Architecture& architecture, std::int6
 // Every layer has the same experts; a window counts as soon as it is given.
 void set_moe_layers(HfFields& fields, Architecture& architecture, std::int64_t layers,
                     const GroupedQueryAttention& attention, const MoeFfn& moe) {
-  set_windowed_layers(fields, architecture, layers, true, attention,
+  set_windowed_layers(fields, architecture, layers, hf::HfWindows::always, attention,
                       [&](std::int64_t) { return FfnShape(moe); });
 }
 
-// Qwen2MoeDecoderLayer: layer i has experts unless it is in mlp_only_layers or (i + 1) is no multiple of
-// decoder_sparse_step.
-void set_qwen_layers(HfFields& fields, Architecture& architecture, std::int64_t layers,
-                     const GroupedQueryAttention& attention, const MoeFfn& moe) {
-  std::vector<std::int64_t> dense = fields.wholes("mlp_only_layers");
-  std::sort(dense.begin(), dense.end());
-  const std::int64_t step = fields.whole_or("decoder_sparse_step", 1, 1);
-  const auto is_moe = [&](std::int64_t layer) {
-    return (layer + 1) % step == 0 && !std::binary_search(dense.begin(), dense.end(), layer);
-  };
-  bool any_dense = false;
-  for (std::int64_t i = 0; i < layers; ++i) any_dense = any_dense || !is_moe(i);
-  DenseFfn ffn;
-  if (any_dense) ffn.width = fields.whole("intermediate_size");
-  fields.skip({"intermediate_size"});  // of dense layers only
-  set_windowed_layers(fields, architecture, layers, false, attention,
-                      [&](std::int64_t i) { return is_moe(i) ? FfnShape(moe) : FfnShape(ffn); });
+// Experts in the layers of `is_moe`, a dense FFN of intermediate_size in the others.
+void set_mixed_layers(HfFields& fields, Architecture& architecture, hf::HfWindows meaning,
+                      const GroupedQueryAttention& attention, const MoeFfn& moe,
+                      const std::vector<std::int64_t>& is_moe) {
+  const DenseFfn ffn = hf::read_dense_ffn(fields, "intermediate_size", is_moe);
+  set_windowed_layers(fields, architecture, static_cast<std::int64_t>(is_moe.size()), meaning, attention,
+                      [&](std::int64_t i) {
+                        return is_moe[static_cast<std::size_t>(i)] != 0 ? FfnShape(moe) : FfnShape(ffn);
+                      });
 }
 
 MoeFfn read_qwen_experts(HfFields& fields) {
@@ -91,7 +83,8 @@ void read_hf_qwen2_moe(HfFields& fields, Architecture& architecture) {
   moe.shared_width = fields.whole("shared_expert_intermediate_size");
   moe.shared_experts = 1;
   moe.shared_gate = true;
-  set_qwen_layers(fields, architecture, layers, attention, moe);
+  set_mixed_layers(fields, architecture, hf::HfWindows::if_used, attention, moe,
+                   hf::read_qwen_moe_layers(fields, layers));
 }
 
 // Qwen3MoeForCausalLM. Some files have fields of Qwen2-MoE, switched off, which its code does not read.
@@ -106,7 +99,8 @@ void read_hf_qwen3_moe(HfFields& fields, Architecture& architecture) {
   if (fields.whole_or("shared_expert_intermediate_size", 0) > 0)
     fields.refuse("shared_expert_intermediate_size", "Qwen3-MoE has no shared experts");
   const MoeFfn moe = read_qwen_experts(fields);
-  set_qwen_layers(fields, architecture, layers, attention, moe);
+  set_mixed_layers(fields, architecture, hf::HfWindows::if_used, attention, moe,
+                   hf::read_qwen_moe_layers(fields, layers));
 }
 
 // Glm4MoeAttention: attention_bias is on q, k and v only. Glm4MoeMoE: routed and shared experts of one width,
@@ -118,12 +112,8 @@ void read_hf_glm4_moe(HfFields& fields, Architecture& architecture) {
   attention.query_key_norm = fields.flag_or("use_qk_norm", false);
   MoeFfn moe = hf::read_deepseek_experts(fields);
   moe.router_score_bias = true;
-  const std::int64_t dense = fields.whole("first_k_dense_replace", 0);
-  DenseFfn ffn;
-  if (dense > 0) ffn.width = fields.whole("intermediate_size");
-  fields.skip({"intermediate_size"});  // of dense layers only
-  set_windowed_layers(fields, architecture, layers, false, attention,
-                      [&](std::int64_t i) { return i < dense ? FfnShape(ffn) : FfnShape(moe); });
+  set_mixed_layers(fields, architecture, hf::HfWindows::if_listed, attention, moe,
+                   hf::read_late_moe_layers(fields, layers, std::nullopt));
 }
 
 // MiniMaxM2Attention: q_norm and k_norm over all heads ("per_layer").
@@ -154,6 +144,7 @@ void read_hf_dbrx(HfFields& fields, Architecture& architecture) {
   architecture.vocab_size = fields.whole("vocab_size");
   architecture.hidden_size = fields.whole("d_model");
   architecture.max_context_tokens = fields.whole("max_seq_len");
+  hf::read_rope_scaling(fields, architecture);
   architecture.tied_embeddings = fields.flag_or("tie_word_embeddings", architecture.tied_embeddings);
   architecture.layer_norm = true;
   const std::int64_t layers = fields.whole("n_layers", 1, kMostHfLayers);
@@ -185,6 +176,7 @@ void read_hf_grok1(HfFields& fields, Architecture& architecture) {
   architecture.vocab_size = fields.whole("vocab_size");
   architecture.hidden_size = fields.whole("hidden_size");
   architecture.max_context_tokens = fields.whole("max_position_embeddings");
+  hf::read_rope_scaling(fields, architecture);
   architecture.tied_embeddings = fields.flag_or("tie_word_embeddings", true);
   architecture.post_norms = true;
   const std::int64_t layers = fields.whole("num_hidden_layers", 1, kMostHfLayers);

@@ -12,6 +12,18 @@ namespace moesim::llm {
 
 namespace {
 
+// Tokens of a chunk of prompts: BLOCK of MiniMaxText01LightningAttention.
+constexpr std::int64_t kMiniMaxBlock = 256;
+constexpr std::int64_t kLongestChunk = 65536;
+
+// A state is fp32 here.
+void expect_fp32_state(HfFields& fields, std::string_view key) {
+  const std::string format = fields.text_or(key, "float32");
+  if (format == "float32" || format == "fp32") return;
+  fields.refuse(key,
+                fmt::format("states are kept in fp32; \"{}\" cannot be expressed", format.substr(0, 40)));
+}
+
 // Qwen3NextGatedDeltaNet.
 RecurrentAttention read_gated_delta(HfFields& fields) {
   RecurrentAttention layer;
@@ -21,7 +33,7 @@ RecurrentAttention read_gated_delta(HfFields& fields) {
   layer.key_dim = fields.whole("linear_key_head_dim");
   layer.value_dim = fields.whole("linear_value_head_dim");
   layer.convolution = fields.whole("linear_conv_kernel_dim", 0, 1024);
-  fields.skip({"mamba_ssm_dtype"});  // fp32, as a state always is here
+  expect_fp32_state(fields, "mamba_ssm_dtype");
   if (layer.value_heads % layer.key_heads != 0) {
     fields.contradiction("linear_num_value_heads",
                          fmt::format("the {} value heads are not a multiple of the {} key heads",
@@ -73,14 +85,10 @@ void read_hf_qwen3_next(HfFields& fields, Architecture& architecture) {
   moe.shared_width = fields.whole("shared_expert_intermediate_size");
   moe.shared_experts = 1;
   moe.shared_gate = true;
-  const std::vector<std::int64_t> dense = fields.wholes("mlp_only_layers");
-  const std::int64_t step = fields.whole_or("decoder_sparse_step", 1, 1);
-  DenseFfn ffn;
-  if (!dense.empty() || step > 1) ffn.width = fields.whole("intermediate_size");
-  fields.skip({"intermediate_size"});  // of dense layers only
+  const std::vector<std::int64_t> is_moe = hf::read_qwen_moe_layers(fields, layers);
+  const DenseFfn ffn = hf::read_dense_ffn(fields, "intermediate_size", is_moe);
   set_hybrid_qwen_layers(fields, architecture, layers, [&](std::int64_t i) {
-    const bool is_moe = (i + 1) % step == 0 && std::find(dense.begin(), dense.end(), i) == dense.end();
-    return is_moe ? FfnShape(moe) : FfnShape(ffn);
+    return is_moe[static_cast<std::size_t>(i)] != 0 ? FfnShape(moe) : FfnShape(ffn);
   });
 }
 
@@ -88,6 +96,7 @@ void read_hf_qwen3_next(HfFields& fields, Architecture& architecture) {
 void read_hf_qwen3_5(HfFields& fields, Architecture& architecture) {
   const std::int64_t layers = hf::read_frame(fields, architecture);
   const DenseFfn ffn{fields.whole("intermediate_size")};
+  hf::refuse_non_dense(fields);
   fields.skip({"mlp_only_layers"});  // every layer is dense
   set_hybrid_qwen_layers(fields, architecture, layers, [&](std::int64_t) { return FfnShape(ffn); });
 }
@@ -152,16 +161,14 @@ void read_hf_kimi_linear(HfFields& fields, Architecture& architecture) {
   fields.leave_out("attn_res_block_size", "the residual attention over blocks of layers");
   const bool experts = fields.take("num_experts") != nullptr;
   const MoeFfn moe = experts ? read_kimi_experts(fields) : MoeFfn{};
-  const std::int64_t first = fields.whole_or("first_k_dense_replace", experts ? 0 : layers);
-  const std::int64_t every = fields.whole_or("moe_layer_freq", 1, 1);
-  DenseFfn ffn;
-  if (first > 0 || every > 1) ffn.width = fields.whole("intermediate_size");
-  fields.skip({"intermediate_size"});  // of dense layers only
+  std::vector<std::int64_t> is_moe = hf::read_late_moe_layers(fields, layers, 0);
+  if (!experts) is_moe.assign(is_moe.size(), 0);
+  const DenseFfn ffn = hf::read_dense_ffn(fields, "intermediate_size", is_moe);
   hf::set_layers(architecture, layers, [&](std::int64_t i) {
     const bool latent = is_full[static_cast<std::size_t>(i)] == 1;
-    const bool is_moe = experts && i >= first && i % every == 0;
+    const bool has_experts = is_moe[static_cast<std::size_t>(i)] != 0;
     return LayerGroup{1, latent ? AttentionShape(full) : AttentionShape(linear),
-                      is_moe ? FfnShape(moe) : FfnShape(ffn), std::nullopt};
+                      has_experts ? FfnShape(moe) : FfnShape(ffn), std::nullopt};
   });
 }
 
@@ -174,6 +181,7 @@ void read_hf_minimax(HfFields& fields, Architecture& architecture) {
   linear.recurrence = RecurrentKind::lightning;
   linear.key_heads = linear.value_heads = full.query_heads;
   linear.key_dim = linear.value_dim = full.head_dim;
+  linear.chunk_tokens = fields.whole_or("block_size", kMiniMaxBlock, 1, kLongestChunk);
   // attn_type_list: 0 lightning, 1 softmax.
   std::vector<std::int64_t> is_full = hf::per_layer(fields, "attn_type_list", layers);
   const std::vector<std::string> types =
@@ -191,7 +199,7 @@ void read_hf_minimax(HfFields& fields, Architecture& architecture) {
   moe.shared_experts = moe.shared_width > 0 ? 1 : 0;
   // MiniMaxText01SparseMoeBlock: a coefficient of one output weighs the shared expert.
   moe.shared_gate = moe.shared_experts > 0 && fields.text_or("shared_moe_mode", "softmax") == "sigmoid";
-  fields.skip({"shared_moe_mode", "postnorm", "block_size", "layernorm_full_attention_alpha",
+  fields.skip({"shared_moe_mode", "postnorm", "layernorm_full_attention_alpha",
                "layernorm_full_attention_beta", "layernorm_linear_attention_alpha",
                "layernorm_linear_attention_beta", "layernorm_mlp_alpha", "layernorm_mlp_beta",
                "full_attn_alpha_factor", "full_attn_beta_factor", "linear_attn_alpha_factor",
@@ -206,6 +214,7 @@ namespace {
 
 // NemotronHMamba2Mixer.
 RecurrentAttention read_mamba2(HfFields& fields) {
+  fields.use_defaults("NemotronHConfig", {{"chunk_size", 128}});
   RecurrentAttention layer;
   layer.recurrence = RecurrentKind::mamba2;
   layer.key_heads = fields.whole("n_groups");
@@ -213,12 +222,14 @@ RecurrentAttention read_mamba2(HfFields& fields) {
   layer.key_dim = fields.whole("ssm_state_size");
   layer.value_dim = fields.whole("mamba_head_dim");
   layer.convolution = fields.whole("conv_kernel", 0, 1024);
+  expect_fp32_state(fields, "mamba_ssm_cache_dtype");
+  layer.chunk_tokens = fields.whole("chunk_size", 1, kLongestChunk);
   if (!fields.flag_or("use_conv_bias", true))
     fields.refuse("use_conv_bias", "a convolution without a bias cannot be expressed");
   if (fields.flag_or("mamba_proj_bias", false))
     fields.refuse("mamba_proj_bias", "biases of state-space layers cannot be expressed");
-  fields.skip({"expand", "chunk_size", "mamba_hidden_act", "mamba_ssm_cache_dtype", "use_mamba_kernels",
-               "time_step_floor", "time_step_limit", "time_step_max", "time_step_min", "time_step_rank"});
+  fields.skip({"expand", "mamba_hidden_act", "use_mamba_kernels", "time_step_floor", "time_step_limit",
+               "time_step_max", "time_step_min", "time_step_rank"});
   if (layer.value_heads % layer.key_heads != 0) {
     fields.contradiction("n_groups", fmt::format("the {} heads are not a multiple of the {} groups",
                                                  layer.value_heads, layer.key_heads));

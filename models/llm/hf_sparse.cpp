@@ -37,7 +37,8 @@ void read_hf_gpt_oss(HfFields& fields, Architecture& architecture) {
     fields.contradiction("experts_per_token", "experts_per_token and num_experts_per_tok differ");
   }
   moe.router_bias = moe.expert_bias = true;
-  fields.skip({"swiglu_limit", "initial_context_length"});  // a clamp; the context of rope_scaling
+  // A clamp; the context of rope_scaling; the windows are those of layer_types.
+  fields.skip({"swiglu_limit", "initial_context_length", "use_sliding_window"});
   hf::set_layers(architecture, layers, [&](std::int64_t i) {
     const bool slides =
         types.empty() ? i % 2 == 0 : types[static_cast<std::size_t>(i)] == "sliding_attention";
@@ -75,8 +76,9 @@ std::vector<std::int64_t> read_llama4_moe_layers(HfFields& fields, std::int64_t 
 
 // Llama4TextDecoderLayer: layers with rotation attend to their chunk only, and have a norm of queries and
 // keys without weights where use_qk_norm says so; Llama4TextMoe: one shared expert as wide as the routed
-// ones.
+// ones. Without a chunk size these layers attend to all tokens (vLLM, llama4.py).
 void read_hf_llama4(HfFields& fields, Architecture& architecture) {
+  fields.use_defaults("Llama4TextConfig", {{"attention_chunk_size", 8192}});
   const std::int64_t layers = hf::read_frame(fields, architecture);
   GroupedQueryAttention full = hf::read_grouped_query(fields, architecture.hidden_size);
   full.qkv_bias = full.output_bias = fields.flag_or("attention_bias", false);
@@ -85,7 +87,11 @@ void read_hf_llama4(HfFields& fields, Architecture& architecture) {
   full.rotated_dim = 0;
   const bool norm = fields.flag_or("use_qk_norm", true);
   chunked.query_key_norm = chunked.query_key_norm_weightless = norm;
-  chunked.chunk_tokens = within_context(fields.whole_or("attention_chunk_size", 0), architecture);
+  const std::int64_t chunk = fields.whole_or("attention_chunk_size", 0);
+  chunked.chunk_tokens = within_context(chunk, architecture);
+  if (chunk == 0)
+    fields.warn("no_chunks", "attention_chunk_size",
+                "there are no chunks: the layers with rotation attend to all tokens");
   MoeFfn moe = hf::read_experts(fields, "num_local_experts", "num_experts_per_tok", "intermediate_size");
   moe.shared_experts = 1;
   moe.shared_width = moe.expert_width;
@@ -93,13 +99,8 @@ void read_hf_llama4(HfFields& fields, Architecture& architecture) {
   const std::vector<std::string> types =
       hf::layer_types(fields, "layer_types", layers, {"full_attention", "chunked_attention"});
   const std::vector<std::int64_t> is_moe = read_llama4_moe_layers(fields, layers);
-  DenseFfn ffn;
-  for (const std::int64_t one : is_moe) {
-    if (one == 0) ffn.width = fields.whole("intermediate_size_mlp");
-    if (one == 0) break;
-  }
-  fields.skip({"intermediate_size_mlp", "attn_temperature_tuning", "attn_scale", "floor_scale",
-               "for_llm_compressor"});
+  const DenseFfn ffn = hf::read_dense_ffn(fields, "intermediate_size_mlp", is_moe);
+  fields.skip({"attn_temperature_tuning", "attn_scale", "floor_scale", "for_llm_compressor"});
   for (std::size_t i = 0; i < types.size(); ++i) {
     if ((types[i] == "chunked_attention") != (rotated[i] != 0))
       fields.contradiction("layer_types", "layers with chunks are those with rotation (no_rope_layers)");
@@ -111,18 +112,6 @@ void read_hf_llama4(HfFields& fields, Architecture& architecture) {
 }
 
 namespace {
-
-// 1 for the layers with experts: a list, or first_k_dense_replace.
-std::vector<std::int64_t> read_listed_moe_layers(HfFields& fields, std::int64_t layers) {
-  const config::Node* frequency = fields.take("moe_layer_freq");
-  const std::int64_t first = fields.whole_or("first_k_dense_replace", 0);
-  if (frequency != nullptr && frequency->kind == config::Node::Kind::array && !frequency->items.empty())
-    return hf::per_layer(fields, "moe_layer_freq", layers);
-  const std::int64_t every = fields.whole_or("moe_layer_freq", 1, 1);
-  std::vector<std::int64_t> moe;
-  for (std::int64_t i = 0; i < layers; ++i) moe.push_back(i >= first && i % every == 0 ? 1 : 0);
-  return moe;
-}
 
 // sparse_attention_config; 1 in `sparse` for the layers that choose blocks.
 BlockIndexer read_block_indexer(HfFields& fields, std::int64_t layers, std::vector<std::int64_t>& sparse) {
@@ -167,16 +156,11 @@ void read_hf_minimax_m3(HfFields& fields, Architecture& architecture) {
   moe.router_score_bias = fields.flag_or("use_routing_bias", false);
   moe.shared_experts = fields.whole_or("n_shared_experts", 0);
   moe.shared_width = moe.shared_experts > 0 ? fields.whole("shared_intermediate_size") : 0;
-  const std::vector<std::int64_t> is_moe = read_listed_moe_layers(fields, layers);
-  DenseFfn ffn;
-  for (const std::int64_t one : is_moe) {
-    if (one == 0) ffn.width = fields.whole("dense_intermediate_size");
-    if (one == 0) break;
-  }
+  const std::vector<std::int64_t> is_moe = hf::read_late_moe_layers(fields, layers, 0);
+  const DenseFfn ffn = hf::read_dense_ffn(fields, "dense_intermediate_size", is_moe);
   std::vector<std::int64_t> sparse;
   const BlockIndexer indexer = read_block_indexer(fields, layers, sparse);
-  fields.skip({"shared_intermediate_size", "dense_intermediate_size", "swiglu_limit", "swiglu_alpha",
-               "use_gemma_norm"});
+  fields.skip({"shared_intermediate_size", "swiglu_limit", "swiglu_alpha", "use_gemma_norm"});
   hf::set_layers(architecture, layers, [&](std::int64_t i) {
     GroupedQueryAttention own = attention;
     if (entry_is_on(sparse, i)) own.block_indexer = indexer;
@@ -217,12 +201,12 @@ void read_hf_mimo_v2_flash(HfFields& fields, Architecture& architecture) {
   if (slides.empty()) fields.whole("hybrid_layer_pattern");  // which must be given
   MoeFfn moe = hf::read_deepseek_experts(fields);
   moe.router_score_bias = fields.text_or("topk_method", "noaux_tc") == "noaux_tc";
-  const std::vector<std::int64_t> is_moe = read_listed_moe_layers(fields, layers);
+  const std::vector<std::int64_t> is_moe = hf::read_late_moe_layers(fields, layers, 0);
   DenseFfn ffn;
   ffn.width = fields.whole("intermediate_size");
   // attention_chunk_size repeats the window; the others are constants.
   fields.skip({"sliding_window", "attention_chunk_size", "attention_value_scale", "swa_rope_theta",
-               "hybrid_block_size"});
+               "hybrid_block_size", "use_sliding_window"});
   hf::set_layers(architecture, layers, [&](std::int64_t i) {
     return LayerGroup{1, !slides.empty() && entry_is_on(slides, i) ? sliding : full,
                       entry_is_on(is_moe, i) ? FfnShape(moe) : FfnShape(ffn), std::nullopt};

@@ -53,8 +53,8 @@ void check_attention(const CompressedAttention& attention, const Layout& layout,
 }
 
 void check_attention(const RecurrentAttention& attention, const Layout& layout, Equations& equations) {
-  equations.divides("key_heads", attention.key_heads, "tp", layout.tp);
-  equations.divides("value_heads", attention.value_heads, "tp", layout.tp);
+  equations.divides("key_heads of recurrent layers", attention.key_heads, "tp", layout.tp);
+  equations.divides("value_heads of recurrent layers", attention.value_heads, "tp", layout.tp);
   if (layout.cp > 1) {
     equations.add("cp must be 1 for recurrent layers, but it is " + std::to_string(layout.cp) +
                   ": each token needs the state that the one before it left");

@@ -108,11 +108,11 @@ void emit_index(const IndexWork& index, const KeyRule& scored, const KeyRule& ke
 }
 
 // Norm and rotation of the new index keys and queries, and the write of the keys.
-void emit_index_keys(std::int64_t tokens, std::int64_t heads, std::int64_t head_dim, std::int64_t key_bytes,
-                     const Emitter& emit) {
+void emit_index_keys(std::int64_t heads, std::int64_t head_dim, std::int64_t key_bytes, const Emitter& emit) {
+  const std::int64_t tokens = emit.tokens();
   const std::int64_t elements = tokens * (heads + 1) * head_dim;
   emit.out.push_back(Elementwise{ElementwiseRole::index_keys, elements, elements * kStreamBytes,
-                                 tokens * heads * head_dim * kStreamBytes, tokens * key_bytes,
+                                 tokens * heads * head_dim * kStreamBytes, emit.own_rows() * key_bytes,
                                  kRopeFlopsPerElement * elements + 5 * tokens * head_dim, tokens});
 }
 
@@ -135,7 +135,7 @@ void emit(const GroupedQueryAttention& shape, const Emitter& emit) {
   const std::int64_t rotated = query_elements + tokens * kv_heads * shape.rotation();
   emit.out.push_back(Elementwise{ElementwiseRole::rope_and_cache, rotated,
                                  (query_elements + kv_elements) * kStreamBytes, query_elements * kStreamBytes,
-                                 tokens * cached, kRopeFlopsPerElement * rotated, 0});
+                                 emit.own_rows() * cached, kRopeFlopsPerElement * rotated, 0});
   const KeyRule rule = main_rule(shape);
   if (const auto& indexer = shape.block_indexer) {
     emit.linear(matrices.of(GemmRole::index_down), tokens);
@@ -220,14 +220,15 @@ void emit(const LatentAttention& shape, const Emitter& emit) {
   const std::int64_t rotated = queries + tokens * rope;
   const std::int64_t read = queries + tokens * shape.cached_dim();
   emit.out.push_back(Elementwise{ElementwiseRole::rope_and_cache, rotated, read * kStreamBytes,
-                                 queries * kStreamBytes, tokens * cached, kRopeFlopsPerElement * rotated, 0});
+                                 queries * kStreamBytes, emit.own_rows() * cached,
+                                 kRopeFlopsPerElement * rotated, 0});
   const KeyRule rule = main_rule(shape);
   if (shape.indexer && !shape.indexer->shared) {
     const TokenIndexer& indexer = *shape.indexer;
     const std::int64_t key_bytes = index_key_bytes(indexer, kv);
     emit.linear(matrices.of(GemmRole::index_query), tokens);
     emit.linear(matrices.of(GemmRole::index_down), tokens);
-    emit_index_keys(tokens, indexer.heads, indexer.head_dim, key_bytes, emit);
+    emit_index_keys(indexer.heads, indexer.head_dim, key_bytes, emit);
     emit_index({indexer.heads, indexer.head_dim, key_bytes, index_compute(kv)}, score_rule(1), rule, emit);
   }
   const CachedAttention kernels{emit, cached};
@@ -249,8 +250,9 @@ void emit_pooling(const CompressedAttention& shape, std::int64_t width, std::int
   const std::int64_t parts = shape.overlapping ? 2 : 1;
   const std::int64_t elements = tokens * parts * width;
   const std::int64_t entries = core::divide_up(tokens, shape.ratio);
+  const std::int64_t written = core::divide_up(emit.own_rows(), shape.ratio);
   emit.out.push_back(Elementwise{ElementwiseRole::pool_entries, entries * width, 2 * elements * kStreamBytes,
-                                 0, entries * entry_bytes, 4 * elements + 6 * entries * width,
+                                 0, written * entry_bytes, 4 * elements + 6 * entries * width,
                                  elements + entries});
 }
 
@@ -277,7 +279,7 @@ void emit(const CompressedAttention& shape, const Emitter& emit) {
   const std::int64_t rotated = 2 * queries + tokens * shape.rope_head_dim;
   emit.out.push_back(Elementwise{
       ElementwiseRole::rope_and_cache, rotated, (2 * queries + tokens * shape.head_dim) * kStreamBytes,
-      2 * queries * kStreamBytes, tokens * cached, kRopeFlopsPerElement * rotated, 0});
+      2 * queries * kStreamBytes, emit.own_rows() * cached, kRopeFlopsPerElement * rotated, 0});
   AttentionLoads loads = emit.loads(window_rule(shape));
   if (shape.ratio > 0) {
     emit.linear(matrices.of(GemmRole::pooling), tokens);
@@ -320,7 +322,8 @@ void emit_recurrence(const RecurrentAttention& shape, const Emitter& emit) {
   const auto kernel = [&](Phase phase, std::int64_t sequences, std::int64_t tokens) {
     if (sequences == 0) return;
     emit.out.push_back(Recurrence{shape.recurrence, phase, sequences, tokens, shape.key_heads / tp,
-                                  shape.value_heads / tp, shape.key_dim, shape.value_dim});
+                                  shape.value_heads / tp, shape.key_dim, shape.value_dim,
+                                  shape.chunk_tokens});
   };
   const std::int64_t decodes = emit.batch.decode_sequences;
   // Padding of a graph's batch runs with the decodes.

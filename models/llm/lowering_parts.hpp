@@ -11,6 +11,7 @@
 #include "models/llm/layout.hpp"
 #include "models/llm/operator.hpp"
 #include "models/llm/weights.hpp"
+#include "sim/core/integers.hpp"
 
 namespace moesim::llm::lowering {
 
@@ -28,6 +29,8 @@ struct Emitter {
   [[nodiscard]] std::int64_t tokens() const { return batch.tokens; }
   // Tokens whose part of the residual stream is on this rank.
   [[nodiscard]] std::int64_t stream_tokens() const;
+  // New KV rows that this rank keeps: the ranks of a decode context group share them.
+  [[nodiscard]] std::int64_t own_rows() const { return core::divide_up(tokens(), layout.dcp); }
   // The attention of the batch under a rule.
   [[nodiscard]] const AttentionLoads& loads(const KeyRule& rule) const;
 

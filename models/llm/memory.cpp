@@ -37,7 +37,7 @@ void add_ffn(const MoeFfn& ffn, std::int64_t layers, const Architecture& archite
   bytes.router += layers * ffn.choices() *
                   ((ffn.has_router() ? hidden * kStreamBytes : 0) + (ffn.router_bias ? kBiasBytes : 0) +
                    (ffn.router_score_bias ? kScoreBiasBytes : 0));
-  bytes.router += layers * latent_expert_matrices(ffn, hidden).bytes(dense);
+  bytes.routed_experts += layers * latent_expert_matrices(ffn, hidden).bytes(dense);
   bytes.norms += layers * (ffn.latent_norm ? ffn.latent_width * kBiasBytes : 0);
 }
 
@@ -229,14 +229,21 @@ std::int64_t state_bytes(const Architecture& architecture, const Layout& layout)
   return bytes;
 }
 
+namespace {
+
+// Rows of a sequence of `tokens` tokens on one of `ranks` ranks that share them.
+std::int64_t rows_held(const KvRows& rows, std::int64_t tokens, std::int64_t ranks) {
+  const std::int64_t kept = rows.keeps > 0 ? std::min(tokens, rows.keeps) : tokens;
+  return core::divide_up(kept, ranks) / rows.ratio;
+}
+
+}  // namespace
+
 std::int64_t kv_bytes(const Architecture& architecture, const Layout& layout, NumberFormat kv,
                       std::int64_t tokens) {
   std::int64_t bytes = state_bytes(architecture, layout);
-  const std::int64_t own = core::divide_up(tokens, layout.cp * layout.dcp);
-  for (const KvRows& rows : kv_rows(architecture, layout, kv)) {
-    const std::int64_t held = rows.keeps > 0 ? std::min(own, rows.keeps) : own;
-    bytes += rows.layers * rows.bytes * (held / rows.ratio);
-  }
+  for (const KvRows& rows : kv_rows(architecture, layout, kv))
+    bytes += rows.layers * rows.bytes * rows_held(rows, tokens, layout.cp * layout.dcp);
   return bytes;
 }
 
@@ -250,7 +257,7 @@ std::int64_t kv_bytes_per_token_per_rank(const Architecture& architecture, const
   for (const KvRows& rows : all) {
     if (rows.keeps == 0) bytes += rows.layers * rows.bytes * tokens / rows.ratio;
   }
-  return core::divide_up(bytes, tokens);
+  return core::divide_up(bytes, tokens * layout.cp * layout.dcp);
 }
 
 std::int64_t kv_bytes_per_token(const Architecture& architecture, NumberFormat kv) {
@@ -259,15 +266,18 @@ std::int64_t kv_bytes_per_token(const Architecture& architecture, NumberFormat k
 
 KvPages::KvPages(const Architecture& architecture, const Layout& layout, NumberFormat kv,
                  std::int64_t block_tokens)
-    : block_tokens_(block_tokens),
-      ranks_(layout.cp * layout.dcp),
+    : ranks_(layout.cp * layout.dcp),
       state_bytes_(state_bytes(architecture, layout)),
       rows_(kv_rows(architecture, layout, kv)) {
   std::int64_t unit = state_bytes_;
   for (const KvRows& rows : rows_) {
-    const std::int64_t page = rows.layers * rows.bytes * core::divide_up(block_tokens, rows.ratio);
+    // A page has whole rows: where several tokens make one, it is for a multiple of them.
+    const std::int64_t page_rows = core::divide_up(block_tokens, rows.ratio);
+    const std::int64_t page = rows.layers * rows.bytes * page_rows;
     unit = std::gcd(unit, page);
-    groups_.push_back({page, rows.keeps > 0 ? core::divide_up(rows.keeps - 1, block_tokens) + 1 : 0});
+    const std::int64_t kept = core::divide_up(rows.keeps, ranks_);
+    groups_.push_back(
+        {page, page_rows * rows.ratio, rows.keeps > 0 ? core::divide_up(kept - 1, block_tokens) + 1 : 0});
   }
   unit_bytes_ = std::max<std::int64_t>(unit, 1);
   for (Group& group : groups_) group.units_per_page /= unit_bytes_;
@@ -275,9 +285,10 @@ KvPages::KvPages(const Architecture& architecture, const Layout& layout, NumberF
 
 std::int64_t KvPages::units(std::int64_t tokens) const {
   if (tokens <= 0) return 0;
-  const std::int64_t pages = core::divide_up(core::divide_up(tokens, ranks_), block_tokens_);
+  const std::int64_t own = core::divide_up(tokens, ranks_);
   std::int64_t units = state_bytes_ / unit_bytes_;
   for (const Group& group : groups_) {
+    const std::int64_t pages = core::divide_up(own, group.page_tokens);
     units += group.units_per_page * (group.most_pages > 0 ? std::min(pages, group.most_pages) : pages);
   }
   return units;
@@ -285,12 +296,8 @@ std::int64_t KvPages::units(std::int64_t tokens) const {
 
 std::int64_t KvPages::held_bytes(std::int64_t tokens) const {
   if (tokens <= 0) return 0;
-  const std::int64_t own = core::divide_up(tokens, ranks_);
   std::int64_t bytes = state_bytes_;
-  for (const KvRows& rows : rows_) {
-    const std::int64_t held = rows.keeps > 0 ? std::min(own, rows.keeps) : own;
-    bytes += rows.layers * rows.bytes * (rows.ratio > 1 ? held / rows.ratio : held);
-  }
+  for (const KvRows& rows : rows_) bytes += rows.layers * rows.bytes * rows_held(rows, tokens, ranks_);
   return bytes;
 }
 
@@ -304,6 +311,25 @@ std::int64_t KvPages::longest(std::int64_t available, std::int64_t limit) const 
   return low;
 }
 
+namespace {
+
+// f32 scores of an indexer over the longest context. Engines cut the queries so that they stay below a bound
+// (vLLM: 512 MiB; assumed, not re-read).
+std::int64_t index_score_bytes(const AttentionShape& shape, const Architecture& architecture,
+                               const StepShape& step) {
+  constexpr std::int64_t kScoreBytes = 4;
+  constexpr std::int64_t kMostBytes = std::int64_t{512} << 20;
+  std::int64_t keys = 0;
+  if (const auto* latent = std::get_if<LatentAttention>(&shape)) {
+    if (latent->indexer && !latent->indexer->shared) keys = architecture.max_context_tokens;
+  } else if (const auto* compressed = std::get_if<CompressedAttention>(&shape)) {
+    if (compressed->indexer) keys = architecture.max_context_tokens / compressed->ratio;
+  }
+  return std::min(step.tokens * keys * kScoreBytes, kMostBytes);
+}
+
+}  // namespace
+
 std::int64_t activation_peak_bytes(const Architecture& architecture, const Layout& layout,
                                    const Formats& formats, const StepShape& step) {
   const std::int64_t hidden = architecture.hidden_size;
@@ -316,7 +342,7 @@ std::int64_t activation_peak_bytes(const Architecture& architecture, const Layou
                    group.attention);
     const std::int64_t ffn = std::visit(
         [&](const auto& shape) { return ffn_live(shape, hidden, layout, formats, step.tokens); }, group.ffn);
-    largest = std::max({largest, attention, ffn});
+    largest = std::max({largest, attention + index_score_bytes(group.attention, architecture, step), ffn});
   }
   return step.tokens * hidden * architecture.residual_streams * kStreamBytes + largest;
 }

@@ -71,7 +71,7 @@ struct KvRows {
 class KvPages {
  public:
   // Plain pages: one unit for every `block_tokens` tokens.
-  explicit KvPages(std::int64_t block_tokens = 1) : block_tokens_(block_tokens), groups_{{1, 0}} {}
+  explicit KvPages(std::int64_t block_tokens = 1) : groups_{{1, block_tokens, 0}} {}
   KvPages(const Architecture& architecture, const Layout& layout, NumberFormat kv, std::int64_t block_tokens);
 
   [[nodiscard]] std::int64_t unit_bytes() const { return unit_bytes_; }
@@ -85,9 +85,9 @@ class KvPages {
  private:
   struct Group {
     std::int64_t units_per_page = 0;
+    std::int64_t page_tokens = 1;
     std::int64_t most_pages = 0;  // 0: no limit
   };
-  std::int64_t block_tokens_ = 1;
   std::int64_t ranks_ = 1;  // that share the tokens of a sequence
   std::int64_t unit_bytes_ = 1;
   std::int64_t state_bytes_ = 0;
@@ -107,7 +107,7 @@ struct StepShape {
 // largest of
 //  - attention: the layer's normed input, q, k and v (for latent attention also the expanded keys and values
 //  of the
-//    step's own tokens), and the heads' output;
+//    step's own tokens), the heads' output, and the scores of an indexer, up to 512 MiB;
 //  - FFN: the normed input, the gate and up results and their product; for an MoE layer the rows sent to the
 //  rank's
 //    experts at perfect balance (ceil(group tokens x top_k / ep)): gathered input, gate and up, product and

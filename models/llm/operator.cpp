@@ -124,9 +124,12 @@ Work work_of(const KeyChoice& op) {
 //    2 k v; and one product per element for the decay.
 //  - in chunks of c tokens, from the products of the chunked forms (arXiv 2412.06464, part 3.3; arXiv
 //    2405.21060, part 6): c (k + v) within the chunk and 2 k v with the state; delta rules another
-//    c (2 k + v + c / 3) for the triangular system of the chunk and k v for the prediction.
+//    c (2 k + v + c / 3) for the triangular system of the chunk and k v for the prediction. The products of
+//    queries and keys within the chunk are made once per key head, except by delta rules, whose kernels
+//    repeat key heads for each state.
+// Delta rules norm queries and keys.
 Work work_of(const Recurrence& op) {
-  const std::int64_t k = op.key_dim, v = op.value_dim, c = kRecurrentChunk;
+  const std::int64_t k = op.key_dim, v = op.value_dim, c = op.chunk_tokens;
   const bool delta =
       op.recurrence == RecurrentKind::gated_delta || op.recurrence == RecurrentKind::kimi_delta;
   const std::int64_t states = op.tokens * op.value_heads;
@@ -136,11 +139,16 @@ Work work_of(const Recurrence& op) {
     work.compute = NumberFormat::fp32;
     work.other_flops = states * k * v;
   } else {
-    const std::int64_t macs = c * (k + v) + 2 * k * v + (delta ? c * (2 * k + v + c / 3) + k * v : 0);
-    work.matmul_flops = 2 * states * macs;
-    work.other_flops =
-        states * (2 * c + k * v / c);  // decays within the chunk, and of the state once per chunk
+    const std::int64_t pair_states = delta ? states : op.tokens * op.key_heads;
+    const std::int64_t macs = c * v + 2 * k * v + (delta ? c * (2 * k + v + c / 3) + k * v : 0);
+    work.matmul_flops = 2 * (pair_states * c * k + states * macs);
+    // Decays within the chunk, and of the state once per chunk.
+    work.other_flops = states * (2 * c + k * v / c);
     work.specials = states * 2;
+  }
+  if (delta) {
+    work.other_flops += 3 * 2 * op.tokens * op.key_heads * k;
+    work.specials += 2 * op.tokens * op.key_heads;
   }
   constexpr std::int64_t kStateBytes = 4;
   const std::int64_t state_bytes = op.sequences * op.value_heads * k * v * kStateBytes;

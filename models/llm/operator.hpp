@@ -125,7 +125,7 @@ struct KeyChoice {
 
 // A layer with a constant state over the tokens of its sequences. Heads are those of this rank.
 //  - decode: one token after another; each reads and writes the state.
-//  - prefill: chunks of kRecurrentChunk tokens by matrix products (the chunked form of each recurrence); the
+//  - prefill: chunks of `chunk_tokens` tokens by matrix products (the chunked form of each recurrence); the
 //    state is read and written once per sequence.
 struct Recurrence {
   RecurrentKind recurrence = RecurrentKind::gated_delta;
@@ -136,8 +136,8 @@ struct Recurrence {
   std::int64_t value_heads = 0;
   std::int64_t key_dim = 0;
   std::int64_t value_dim = 0;
+  std::int64_t chunk_tokens = 64;
 };
-inline constexpr std::int64_t kRecurrentChunk = 64;  // of FLA's and vLLM's kernels
 
 enum class ElementwiseRole : std::uint8_t {
   input_norm,           // residual add and RMSNorm before attention

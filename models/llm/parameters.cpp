@@ -27,8 +27,8 @@ void count_ffn(const MoeFfn& ffn, std::int64_t hidden, std::int64_t layers, ByCa
                                    ffn.total_shared_width());
   count.routed_experts += layers * ffn.experts * expert_weights(ffn, hidden);
   count.shared_experts += layers * (shared.elements() + (ffn.shared_gate ? hidden : 0));
-  count.router += layers * ((ffn.has_router() ? ffn.choices() * hidden : 0) + router_biases(ffn) +
-                            latent_expert_matrices(ffn, hidden).elements());
+  count.router += layers * ((ffn.has_router() ? ffn.choices() * hidden : 0) + router_biases(ffn));
+  count.routed_experts += layers * latent_expert_matrices(ffn, hidden).elements();
   count.norms += layers * (ffn.latent_norm ? ffn.latent_width : 0);
 }
 

@@ -12,9 +12,9 @@ struct ByCategory {
   std::int64_t embedding = 0;
   std::int64_t attention = 0;  // projections with biases, sinks, convolutions
   std::int64_t dense_ffn = 0;
-  std::int64_t routed_experts = 0;
+  std::int64_t routed_experts = 0;  // with the projections to their own space and out of it
   std::int64_t shared_experts = 0;  // with their gate
-  std::int64_t router = 0;          // with its biases, and the projections to the space of latent experts
+  std::int64_t router = 0;          // with its biases
   std::int64_t norms = 0;           // layer norms, norms inside attention, final norm
   std::int64_t head = 0;            // only its bias when tied to the embedding
   std::int64_t hyper_connections = 0;

@@ -15,11 +15,9 @@
 #include "models/llm/batch.hpp"
 #include "models/llm/memory.hpp"
 #include "sim/core/time.hpp"
+#include "sim/serving/results.hpp"
 
 namespace moesim::serving {
-
-// Tokens of a sequence beyond all that is asked for.
-inline constexpr std::int64_t kMostSequenceTokens = 1'000'000'000'000;
 
 // Blocks (units of llm::KvPages) of KV cache of one rank. Counts only: which block holds what does not matter
 // to time or space.

@@ -71,10 +71,12 @@ void divide_rest(MemoryBudget& budget, cost::BudgetRule rule, double fraction, c
 void count_blocks(MemoryBudget& budget, const llm::KvPages& pages) {
   budget.kv_block_bytes = pages.unit_bytes();
   budget.kv_blocks = 0;
-  budget.kv_longest_tokens = 0;
+  budget.kv_longest_tokens = budget.kv_full_sequences = 0;
   if (budget.kv_budget.value <= 0 || budget.reserved.value < 0) return;
   budget.kv_blocks = budget.kv_budget.value / budget.kv_block_bytes;
   budget.kv_longest_tokens = pages.longest(budget.kv_blocks, kMostSequenceTokens);
+  const std::int64_t full = pages.units(budget.max_context_tokens);
+  budget.kv_full_sequences = full > 0 ? budget.kv_blocks / full : 0;
   // Room for a part of what one sequence takes at least is no room.
   if (budget.kv_longest_tokens == 0) budget.kv_blocks = 0;
 }
@@ -109,6 +111,7 @@ MemoryBudget memory_budget(const Scenario& scenario, const std::string& name, co
   budget.kv_bytes_per_token = llm::kv_bytes_per_token_per_rank(scenario.model, layout, formats.kv);
   budget.kv_state_bytes = llm::state_bytes(scenario.model, layout);
   budget.kv_groups = llm::kv_rows(scenario.model, layout, formats.kv);
+  budget.max_context_tokens = scenario.model.max_context_tokens;
   count_blocks(budget, llm::KvPages(scenario.model, layout, formats.kv, limits.kv_block_tokens));
   return budget;
 }

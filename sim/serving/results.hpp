@@ -70,6 +70,9 @@ struct ExpertRow {
   std::int64_t tokens = 0;
 };
 
+// Tokens of a sequence beyond all that is asked for.
+inline constexpr std::int64_t kMostSequenceTokens = 1'000'000'000'000;
+
 // How the memory of one device of a pool is divided, in bytes.
 struct MemoryBudget {
   std::string pool;
@@ -89,7 +92,11 @@ struct MemoryBudget {
   std::int64_t kv_bytes_per_token = 0;  // on this device, at long contexts
   std::int64_t kv_block_bytes = 0;      // of one block on this device
   std::int64_t kv_state_bytes = 0;      // of a sequence on this device, whatever its context
-  std::int64_t kv_longest_tokens = 0;   // context of one sequence that fills all blocks
+  // Context of one sequence that fills all blocks; kMostSequenceTokens where its cache stops growing.
+  std::int64_t kv_longest_tokens = 0;
+  // Sequences of `max_context_tokens` tokens that all blocks hold.
+  std::int64_t kv_full_sequences = 0;
+  std::int64_t max_context_tokens = 0;  // of the model
   std::int64_t kv_peak_blocks = 0;
   std::int64_t kv_peak_waste_bytes = 0;  // of the used blocks, without tokens, when most were in use
   std::vector<llm::KvRows> kv_groups;    // the kinds of rows of a sequence on this device

@@ -91,13 +91,17 @@ TEST_CASE("scores, choice and recurrence: work by hand") {
   // Two sequences decode: prediction, update and result, each 8 x 16 multiply-accumulates per state; decay.
   const Work step = work_of(Recurrence{RecurrentKind::gated_delta, Phase::decode, 2, 2, 2, 4, 8, 16});
   CHECK(step.matmul_flops == 2 * (2 * 4) * 3 * 8 * 16);
-  CHECK(step.other_flops == 2 * 4 * 8 * 16);
+  CHECK(step.other_flops == 2 * 4 * 8 * 16 + 3 * 2 * (2 * 2 * 8));  // decay; norms of q and k
+  CHECK(step.specials == 2 * (2 * 2));
   CHECK(step.kv_read_bytes == 2 * 4 * 8 * 16 * 4);
   CHECK(step.kv_write_bytes == step.kv_read_bytes);
   CHECK(step.activation_read_bytes == 2 * (2 * 2 * 8 + 4 * 16) * 2);
   CHECK(step.activation_write_bytes == 2 * 4 * 16 * 2);
   const Work simple = work_of(Recurrence{RecurrentKind::mamba2, Phase::decode, 2, 2, 2, 4, 8, 16});
   CHECK(simple.matmul_flops == 2 * (2 * 4) * 2 * 8 * 16);
+  // Groups of Mamba-2 share the products of their queries and keys; chunks may be longer.
+  const Work groups = work_of(Recurrence{RecurrentKind::mamba2, Phase::prefill, 1, 128, 2, 8, 8, 16, 128});
+  CHECK(groups.matmul_flops == 2 * (2 * 128 * 128 * 8 + 8 * (128 * 128 * 16 + 2 * 128 * 8 * 16)));
 
   // One whole chunk of 64 tokens and one head, product by product.
   const std::int64_t c = 64, k = 8, v = 16;
@@ -251,6 +255,60 @@ TEST_CASE("compressed attention reads its window and pooled entries in one kerne
   CHECK(kv_bytes(model, {}, NumberFormat::bf16, 100) == 2 * (16 * 128 + 25 * (128 + 64)));
   CHECK(pooled_row_bytes(std::get<CompressedAttention>(model.layers[0].attention), NumberFormat::fp8) ==
         48 + 32 + 8);
+}
+
+TEST_CASE("pages of pooled rows have whole rows, and ranks share windows") {
+  const Architecture model = from_text(model_text(
+      R"({"kind": "compressed", "query_heads": 8, "head_dim": 64, "rope_head_dim": 16, "q_lora_rank": 24,
+          "output_groups": 8, "output_lora_rank": 12, "window_tokens": 64, "ratio": 32})",
+      kDense));
+  // Blocks of 16 tokens: two layers with a window of 64 tokens (5 pages when it straddles), and one entry of
+  // 128 bytes for 32 tokens, not for each block.
+  const KvPages pages(model, {}, NumberFormat::bf16, 16);
+  CHECK(pages.units(3200) * pages.unit_bytes() == 2 * 128 * (5 * 16 + 100));
+  CHECK(pages.units(33) * pages.unit_bytes() == 2 * 128 * (3 * 16 + 2));
+  Layout shared{8, 1, 1};
+  shared.dcp = 8;
+  CHECK(kv_bytes(model, shared, NumberFormat::bf16, 3200) == 2 * 128 * (8 + 12));
+  CHECK(kv_bytes_per_token_per_rank(model, shared, NumberFormat::bf16) == 1);  // 8 B over 8 ranks
+  const KvPages parts(model, shared, NumberFormat::bf16, 16);
+  CHECK(parts.units(3200) * parts.unit_bytes() == 2 * 128 * (2 * 16 + 13));
+  // Each rank writes the new rows that it keeps.
+  RankBatch batch;
+  add_chunk(batch, {64, 0, true}, batch_rule(model, 1));
+  StepOperators step;
+  lower(model, shared, {}, batch, 64, step);
+  std::int64_t written = 0;
+  for (const Operator& op : step.layers[0].operators) written += work_of(op).kv_write_bytes;
+  CHECK(written == 8 * 128 + 128);
+}
+
+TEST_CASE("sizes whose products overflow are errors") {
+  const auto message = [](const std::string& attention, const std::string& ffn) {
+    try {
+      from_text(model_text(attention, ffn));
+    } catch (const config::InputError& error) {
+      return error.diagnostics().errors().front().message;
+    }
+    return std::string("no error");
+  };
+  const std::string gqa = R"({"kind": "grouped_query", "query_heads": 4, "kv_heads": 2, "head_dim": 16})";
+  for (
+      const auto& [attention, ffn] : std::vector<std::pair<std::string, std::string>>{
+          {gqa, R"({"kind": "moe", "experts": 10, "top_k": 1, "expert_width": 1000000000,
+                     "latent_width": 1000000000})"},
+          {R"({"kind": "latent", "heads": 1000, "q_lora_rank": 1000000000, "kv_lora_rank": 4, "rope_head_dim": 8,
+                "nope_head_dim": 1000000000, "v_head_dim": 4})",
+           kDense},
+          {R"({"kind": "recurrent", "recurrence": "kimi_delta", "key_heads": 1, "value_heads": 1, "key_dim": 1,
+                "value_dim": 1000000000, "gate_rank": 1000000000})",
+           kDense},
+          {R"({"kind": "compressed", "query_heads": 8, "head_dim": 100000000, "rope_head_dim": 16,
+                "q_lora_rank": 100000000, "output_groups": 8, "output_lora_rank": 12, "window_tokens": 64})",
+           kDense}}) {
+    INFO(attention << ffn);
+    CHECK(message(attention, ffn).find("1e15 parameters") != std::string::npos);
+  }
 }
 
 TEST_CASE("recurrent layers keep a constant state and no rows") {

@@ -78,6 +78,21 @@ TEST_CASE("Llama 4: chunks, layers without rotation, experts in every second lay
   CHECK(order(kLlama4 + R"(, "no_rope_layers": [1, 0, 1, 0])") == Order{{2, {0, 1}}});
   CHECK(order(kLlama4 + R"(, "no_rope_layers": [])") == from_text(frame("llama4_text", 4, kLlama4)).order);
   CHECK(order(kLlama4 + R"(, "moe_layers": [1])") == Order{{1, {0, 1, 0, 2}}});
+  // Without chunks these layers see all tokens; where nothing is said the class has chunks.
+  const auto chunk = [](const std::string& value) {
+    std::string text = frame("llama4_text", 4, kLlama4);
+    const std::string stated = "\"attention_chunk_size\": 256,";
+    text.replace(text.find(stated), stated.size(),
+                 value.empty() ? "" : "\"attention_chunk_size\": " + value + ",");
+    text.replace(text.find("4096"), 4, "10000");
+    return load(text);
+  };
+  CHECK(attention<GroupedQueryAttention>(chunk("null").value, 0).chunk_tokens == 0);
+  CHECK(warning_of(chunk("null"), "no_chunks") ==
+        "there are no chunks: the layers with rotation attend to all tokens");
+  CHECK(warning_of(chunk("256"), "no_chunks") == "no warning");
+  CHECK(attention<GroupedQueryAttention>(chunk("").value, 0).chunk_tokens == 8192);
+  CHECK(warning_of(chunk(""), "class_defaults").ends_with("of Llama4TextConfig: attention_chunk_size 8192"));
   CHECK(error_of(frame("llama4_text", 4, kLlama4 + R"(, "layer_types": ["full_attention",
       "chunked_attention", "chunked_attention", "full_attention"])"))
             .starts_with("contradiction /layer_types "));
@@ -138,6 +153,13 @@ TEST_CASE("DeepSeek-V4: ratios per layer, tables of experts, streams") {
   CHECK(error("[0, 4, 128]") == "no error");
   CHECK(error("[0, 4]").starts_with("contradiction /compress_ratios "));
   CHECK(error("[0, 4, 8]").starts_with("unsupported /compress_ratios "));
+  // The streams are mixed as the code of the model does it, and their number is never guessed.
+  CHECK(error("[0, 4, 128], \"hc_sinkhorn_iters\": 20") == "no error");
+  CHECK(error("[0, 4, 128], \"hc_sinkhorn_iters\": 10").starts_with("unsupported /hc_sinkhorn_iters "));
+  std::string one = kV4;
+  one.replace(one.find("\"hc_mult\": 4,"), 13, "");
+  CHECK(error_of(frame("deepseek_v4", 3, one + R"(, "compress_ratios": [0, 4, 128])"))
+            .find("the configuration needs \"hc_mult\"") != std::string::npos);
 }
 
 const std::string kGatedDelta = R"("num_key_value_heads": 2, "head_dim": 32, "linear_num_key_heads": 2,
@@ -216,7 +238,7 @@ TEST_CASE("MiniMax: lightning layers, and blocks that are chosen") {
       frame("minimax_text_01", 4, experts + R"(, "attn_type_list": [0, 1, 0, 1], "rotary_dim": 8)"));
   CHECK(text.order == Order{{2, {0, 1}}});
   CHECK(attention<RecurrentAttention>(text, 0) ==
-        RecurrentAttention{RecurrentKind::lightning, 4, 4, 16, 16, 0, 0});
+        RecurrentAttention{RecurrentKind::lightning, 4, 4, 16, 16, 0, 0, 256});
   CHECK(attention<GroupedQueryAttention>(text, 1).rotated_dim == 8);
   CHECK(from_text(frame("minimax", 4, experts + R"(, "rotary_dim": 8, "layer_types": ["linear_attention",
       "full_attention", "linear_attention", "full_attention"])"))
@@ -253,7 +275,7 @@ TEST_CASE("Nemotron-H: one mixer in each layer, by letters") {
       "mtp_hybrid_override_pattern": "*E")"));
   CHECK(model.order == Order{{1, {0, 1, 0, 1, 0, 2, 3}}});
   CHECK(attention<RecurrentAttention>(model, 0) ==
-        RecurrentAttention{RecurrentKind::mamba2, 2, 8, 32, 16, 4, 0});
+        RecurrentAttention{RecurrentKind::mamba2, 2, 8, 32, 16, 4, 0, 128});
   CHECK(std::holds_alternative<NoFfn>(model.layers.at(0).ffn));
   MoeFfn experts{8, 2, 24, 1, 48, true};
   experts.gated = false;
@@ -272,6 +294,46 @@ TEST_CASE("Nemotron-H: one mixer in each layer, by letters") {
             .starts_with("unsupported /use_bias "));
 }
 
+TEST_CASE("the chunks in which layers with a state compute prompts") {
+  const auto chunk = [](const std::string& text) {
+    return attention<RecurrentAttention>(from_text(text), 0).chunk_tokens;
+  };
+  const std::string mamba = kNemotron + R"(, "hybrid_override_pattern": "ME")";
+  CHECK(chunk(frame("nemotron_h", 2, mamba + R"(, "chunk_size": 256)")) == 256);
+  CHECK(warning_of(load(frame("nemotron_h", 2, mamba)), "class_defaults")
+            .ends_with("of NemotronHConfig: chunk_size 128"));
+  CHECK(error_of(frame("nemotron_h", 2, mamba + R"(, "chunk_size": 0)"))
+            .starts_with("out_of_range /chunk_size "));
+  const std::string lightning = R"("num_key_value_heads": 2, "head_dim": 16, "intermediate_size": 24,
+      "num_local_experts": 8, "num_experts_per_tok": 2, "attn_type_list": [0, 1])";
+  CHECK(chunk(frame("minimax", 2, lightning + R"(, "block_size": 512)")) == 512);
+  CHECK(error_of(frame("minimax", 2, lightning + R"(, "block_size": 65537)"))
+            .starts_with("out_of_range /block_size "));
+  CHECK(chunk(frame("qwen3_next", 2, kGatedDelta + kQwenExperts + R"(, "full_attention_interval": 2)")) ==
+        64);
+  CHECK(std::get<RecurrentAttention>(test::zoo("nemotron-3-super").layers.at(0).attention).chunk_tokens ==
+        128);
+  CHECK(std::get<RecurrentAttention>(test::zoo("minimax-text-01").layers.at(0).attention).chunk_tokens ==
+        256);
+}
+
+TEST_CASE("a state in another format than fp32 is refused") {
+  const auto mamba = [](const std::string& format) {
+    return error_of(frame("nemotron_h", 2, kNemotron + R"(, "hybrid_override_pattern": "ME",
+      "mamba_ssm_cache_dtype": )" + format));
+  };
+  CHECK(mamba("\"float32\"") == "no error");
+  CHECK(mamba("\"fp32\"") == "no error");
+  CHECK(mamba("null") == "no error");
+  CHECK(mamba("\"bfloat16\"").starts_with("unsupported /mamba_ssm_cache_dtype "));
+  const auto delta = [](const std::string& format) {
+    return error_of(frame("qwen3_next", 2, kGatedDelta + kQwenExperts + R"(, "full_attention_interval": 2,
+      "mamba_ssm_dtype": )" + format));
+  };
+  CHECK(delta("\"float32\"") == "no error");
+  CHECK(delta("\"float16\"").starts_with("unsupported /mamba_ssm_dtype "));
+}
+
 TEST_CASE("Gemma: windows, norms behind, a tied head") {
   const std::string common = R"("num_key_value_heads": 2, "head_dim": 16, "intermediate_size": 96,
       "sliding_window": 128, "hidden_act": "gelu_pytorch_tanh", "hidden_activation": "gelu_pytorch_tanh")";
@@ -288,8 +350,46 @@ TEST_CASE("Gemma: windows, norms behind, a tied head") {
       "full_attention": {"rope_type": "linear", "factor": 8.0}, "sliding_attention": {"rope_type": "default"}})"));
   CHECK(three.order == Order{{2, {0, 0, 1}}, {1, {0}}});
   CHECK((attention<GroupedQueryAttention>(three, 0).query_key_norm));
-  CHECK(three.rope_scaling == RopeScaling{RopeScalingKind::linear, 8, 4096});
-  CHECK(error_of(frame("gemma3_text", 7, common)).starts_with("missing_key "));
+  // What max_position_embeddings says is stretched already.
+  CHECK(three.rope_scaling == RopeScaling{RopeScalingKind::linear, 8, 512});
+  CHECK(three.max_context_tokens == 4096);
+}
+
+TEST_CASE("Gemma 3 as published: sizes that are not stated are the defaults of its class, and named") {
+  // The text part of gemma-3-27b-it.
+  const std::string text = R"({"architectures": ["Gemma3ForConditionalGeneration"], "boi_token_index": 255999,
+      "mm_tokens_per_image": 256, "model_type": "gemma3", "text_config": {"head_dim": 128, "hidden_size": 5376,
+      "intermediate_size": 21504, "model_type": "gemma3_text", "num_attention_heads": 32,
+      "num_hidden_layers": 62, "num_key_value_heads": 16, "query_pre_attn_scalar": 168,
+      "rope_scaling": {"factor": 8.0, "rope_type": "linear"}, "sliding_window": 1024},
+      "vision_config": {"model_type": "siglip_vision_model"}})";
+  const auto large = load(text);
+  CHECK(warning_of(large, "class_defaults") ==
+        "sizes that the file does not state are taken from the defaults of Gemma3TextConfig: vocab_size "
+        "262208, "
+        "max_position_embeddings 131072, sliding_window_pattern 6");
+  CHECK(large.warnings.size() == 2);  // and the vision part
+  CHECK(large.value.vocab_size == 262208);
+  CHECK(large.value.max_context_tokens == 131072);
+  CHECK(large.value.rope_scaling == RopeScaling{RopeScalingKind::linear, 8, 16384});
+  CHECK(large.value.order == Order{{10, {0, 0, 0, 0, 0, 1}}, {2, {0}}});
+  CHECK(attention<GroupedQueryAttention>(large.value, 0).window_tokens == 1024);
+  // 27.0 billion, of which 1.4 in the embedding.
+  CHECK(count_parameters(large.value).total == 27009346304);
+  std::string null = text;
+  null.insert(null.find("\"head_dim\""), "\"vocab_size\": null, ");
+  CHECK(error_of(null).starts_with("missing_key /text_config/vocab_size "));
+  std::string small = text;
+  for (const std::string field :
+       {"\"head_dim\": 128, ", "\"num_attention_heads\": 32,", "\"num_key_value_heads\": 16, "}) {
+    small.replace(small.find(field), field.size(), "");
+  }
+  GroupedQueryAttention expected{8, 4, 256};
+  expected.query_key_norm = true;
+  CHECK(attention<GroupedQueryAttention>(from_text(small), 1) == expected);
+  CHECK(load(frame("gemma3_text", 7, R"("num_key_value_heads": 2, "head_dim": 16, "intermediate_size": 96,
+      "sliding_window": 128, "sliding_window_pattern": 3, "use_sliding_window": false)"))
+            .warnings.empty());
 }
 
 TEST_CASE("MiMo-V2-Flash: heads of their own where there is a window") {

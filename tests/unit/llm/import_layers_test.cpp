@@ -124,6 +124,8 @@ TEST_CASE("the scaling of the rotation is read in its old and its new form") {
   CHECK(warning_of(load(small_moe(R"("rope_scaling": {"type": "yarn", "factor": 2.0, "twist": 1})")),
                    "unknown_field") ==
         "the field \"rope_scaling.twist\" of the configuration is not known and had no effect");
+  // llama3: what max_position_embeddings says is stretched already.
+  CHECK(of(R"("rope_scaling": {"rope_type": "llama3", "factor": 8.0})") == RopeScaling{Kind::llama3, 8, 512});
   // A part of the head inside rope_parameters.
   const auto rotated = [](const std::string& more) {
     return std::get<GroupedQueryAttention>(from_text(small_moe(more)).layers.at(0).attention);
@@ -133,6 +135,107 @@ TEST_CASE("the scaling of the rotation is read in its old and its new form") {
   CHECK(rotated("\"partial_rotary_factor\": 0.0").position_free);
   CHECK(error_of(small_moe(R"("rope_parameters": {"partial_rotary_factor": 0.3})"))
             .starts_with("contradiction /rope_parameters/partial_rotary_factor "));
+}
+
+TEST_CASE("a window that a family's code does not look at is told or refused, never passed over") {
+  const std::string idle =
+      "left out of the model: the window, which counts with \"use_sliding_window\": true "
+      "only (sliding_window)";
+  CHECK(warning_of(load(small_dense("qwen2", "\"sliding_window\": 128")), "left_out") == idle);
+  CHECK(warning_of(load(small_moe("\"sliding_window\": 128")), "left_out") == idle);
+  CHECK(load(small_moe("\"sliding_window\": 4096")).warnings.empty());  // as long as the context
+  const std::string refused =
+      "unsupported /sliding_window 3:57 this family has windows in the layers that "
+      "layer_types names only";
+  CHECK(error_of(small_dense("llama", "\"sliding_window\": 128")) == refused);
+  CHECK(error_of(small_dense("llama", R"("sliding_window": 128, "use_sliding_window": true)")) == refused);
+  CHECK(error_of(small_dense("llama", "\"sliding_window\": 512")) == "no error");
+  CHECK(error_of(small_dense("llama", "\"sliding_window\": null")) == "no error");
+  const std::string types = R"("sliding_window": 128, "layer_types": ["full_attention", "sliding_attention",
+      "full_attention", "full_attention", "full_attention", "full_attention"])";
+  CHECK(windows(from_text(small_dense("llama", types))) == Kinds{0, 128, 0, 0, 0, 0});
+  CHECK(error_of(small_dense("glm4_moe", R"("sliding_window": 128, "n_routed_experts": 8,
+      "num_experts_per_tok": 2, "moe_intermediate_size": 24, "first_k_dense_replace": 0)"))
+            .starts_with("unsupported /sliding_window "));
+  // Off is off, in any family.
+  const std::string off = R"("sliding_window": 128, "use_sliding_window": false, "max_window_layers": 28)";
+  for (const std::string& text : {small_dense("llama", off), small_dense("qwen3", off), small_moe(off),
+                                  small_latent("\"first_k_dense_replace\": 5, " + off)}) {
+    CHECK(load(text).warnings.empty());
+  }
+  CHECK(load(small_latent("\"use_sliding_window\": false")).warnings.empty());
+  CHECK(
+      error_of(small_latent("\"use_sliding_window\": true")).starts_with("unsupported /use_sliding_window "));
+}
+
+TEST_CASE("a dense family with fields of experts or of latent attention is refused") {
+  for (const std::string type : {"llama", "mistral", "qwen2", "qwen3", "mimo"}) {
+    for (const std::string key : {"num_experts", "num_local_experts", "n_routed_experts",
+                                  "num_experts_per_tok", "moe_intermediate_size", "n_shared_experts"}) {
+      CHECK(error_of(small_dense(type, "\"" + key + "\": 8")) ==
+            "unsupported /" + key + " 3:" + std::to_string(43 + key.size()) + " \"" + key +
+                "\" asks for a mixture of experts, which this family does not have");
+      CHECK(load(small_dense(type, "\"" + key + "\": 0")).warnings.empty());
+      CHECK(load(small_dense(type, "\"" + key + "\": null")).warnings.empty());
+    }
+    CHECK(error_of(small_dense(type, "\"kv_lora_rank\": 32"))
+              .ends_with("asks for latent attention, which this family does not have"));
+    CHECK(error_of(small_dense(type, "\"v_head_dim\": 32")).starts_with("unsupported /v_head_dim "));
+  }
+}
+
+// small_moe with this scaling and 4,096 as max_position_embeddings.
+std::int64_t context_with(const std::string& scaling) {
+  return from_text(small_moe("\"rope_scaling\": " + scaling)).max_context_tokens;
+}
+
+TEST_CASE("the longest context is that of the stretched rotation") {
+  // vLLM derives it so: yarn from the original context, whatever max_position_embeddings says.
+  const auto yarn = [](const std::string& factor, const std::string& original) {
+    return context_with(R"({"type": "yarn", "factor": )" + factor +
+                        R"(, "original_max_position_embeddings": )" + original + "}");
+  };
+  CHECK(yarn("4.0", "2048") == 8192);
+  CHECK(yarn("4.0", "1024") == 4096);
+  CHECK(yarn("2.0", "1024") == 2048);
+  CHECK(yarn("2.5", "1000") == 2500);
+  CHECK(context_with(R"({"type": "yarn", "factor": 4.0})") == 16384);
+  // Qwen3-4B as its makers document it.
+  std::string qwen = small_dense("qwen3", R"("rope_scaling": {"rope_type": "yarn", "factor": 4.0,
+      "original_max_position_embeddings": 32768})");
+  qwen.replace(qwen.find("512"), 3, "40960");
+  CHECK(from_text(qwen).max_context_tokens == 131072);
+  CHECK(load(qwen).warnings.empty());
+  for (const std::string method : {"linear", "dynamic"}) {
+    const std::string scaling = R"({"type": ")" + method + R"(", "factor": 2.0)";
+    CHECK(context_with(scaling + "}") == 8192);
+    CHECK(context_with(scaling + R"(, "original_max_position_embeddings": 2048})") == 4096);
+    CHECK(context_with(scaling + R"(, "original_max_position_embeddings": 1024})") == 4096);
+    CHECK(context_with(scaling + R"(, "original_max_position_embeddings": 4096})") == 8192);
+  }
+  CHECK(context_with(R"({"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 2048})") ==
+        4096);
+  CHECK(context_with(R"({"type": "mrope"})") == 4096);
+  CHECK(error_of(small_moe(R"("rope_scaling": {"type": "linear", "factor": 1000000.0})")) ==
+        "contradiction /rope_scaling/factor 15:48 the rotation would be stretched to 4096000000 tokens");
+  // A window that is longer than max_position_embeddings, but not than the stretched context, is one.
+  CHECK(windows(from_text(small_dense("mistral", R"("sliding_window": 1024, "rope_scaling": {"type": "yarn",
+      "factor": 4.0, "original_max_position_embeddings": 512})"))) == Kinds(6, 1024));
+}
+
+TEST_CASE("a longer context than the rotation was stretched to is a warning") {
+  const auto warning = [](const std::string& method, const std::string& context) {
+    return warning_of(load(R"({"name": "x", "vocab_size": 100, "hidden_size": 64, "sources": {},
+        "max_context_tokens": )" +
+                           context + R"(, "rope_scaling": {"method": ")" + method + R"(", "factor": 4,
+        "original_context_tokens": 1024}, "layers": [{"count": 1, "attention": {"kind": "none"},
+        "ffn": {"kind": "dense", "width": 96}}]})"),
+                      "suspicious");
+  };
+  CHECK(warning("yarn", "4096") == "no warning");
+  CHECK(warning("yarn", "4097") == "the rotation was stretched to 4096 tokens only (1024 tokens times 4)");
+  CHECK(warning("linear", "8192").starts_with("the rotation was stretched to 4096 tokens only"));
+  CHECK(warning("llama3", "131072") == "no warning");
 }
 
 TEST_CASE("prediction layers are part of the model, beside its layers") {
