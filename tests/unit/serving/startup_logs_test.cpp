@@ -103,9 +103,9 @@ const Case kDeepSeek{.model = "deepseek-v3",
                      .weights = "fp8_block",
                      .keeps_experts = true};
 // Llama-3.1-8B on L40S, context 32,768 (vLLM PR 17122, 2025-04). The log has neither the utilization (the
-// default is taken) nor the number of sequences. V1's default at that time (0.8) was 1,024 on every GPU, to
-// be 256 on those below 70 GiB later; that is from memory. The facts have 1,024 by 2025-04 for H100 and H200,
-// and 256 for others without a date.
+// default is taken) nor the number of sequences. From memory, V1's default of that version (0.8) was 1,024 on
+// every GPU. The collected facts (serving_engines, 1.2) have 1,024 by 2025-04 for H100 and H200 and 256 for
+// others: both are tested.
 const Case kL40s{.node = "l40s-pcie-8", .engine = "vllm-small-gpu", .max_tokens = 2048, .max_seqs = 1024};
 Case l40s_of_256() {
   Case c = kL40s;
