@@ -137,7 +137,21 @@ const config::Record<MemoryCosts>& record_of(config::Type<MemoryCosts>) {
                     "Whether the KV cache leaves room for them")
           .optional("sampler_per_logit", &MemoryCosts::sampler_per_logit,
                     "Peak of the sampler for each logit of a step. When absent the bf16 row and an fp32 copy",
-                    config::between(0, 4096));
+                    config::between(0, 4096))
+          .optional("gemm_workspace", &MemoryCosts::gemm_workspace,
+                    "Workspace of the GEMM library. When absent none", config::between(0, kMaxMemory))
+          .optional(
+              "latent_context_tokens", &MemoryCosts::latent_context_tokens,
+              "Most cached tokens that latent attention gathers and expands at a time for a chunk of a "
+              "prompt; fewer where 8 contexts or 4 blocks for each sequence are fewer. When absent none",
+              config::between(0, 1 << 30))
+          .optional("absorbed_weight", &MemoryCosts::absorbed_weight,
+                    "Each weight of the second copy that is made of quantised up projections of latent "
+                    "attention. When absent there is no copy",
+                    config::between(0, 8))
+          .optional("keeps_expert_buffers", &MemoryCosts::keeps_expert_buffers,
+                    "Whether the buffers of the experts stay allocated while other layers and the sampler "
+                    "run");
   return record;
 }
 
@@ -195,6 +209,13 @@ void check_sources(const EngineProfile& engine, config::Problems& problems) {
   if (memory.runtime_share) check_source(*memory.runtime_share, "/memory/runtime_share", engine, problems);
   if (memory.sampler_per_logit) {
     check_source(*memory.sampler_per_logit, "/memory/sampler_per_logit", engine, problems);
+  }
+  if (memory.gemm_workspace) check_source(*memory.gemm_workspace, "/memory/gemm_workspace", engine, problems);
+  if (memory.latent_context_tokens) {
+    check_source(*memory.latent_context_tokens, "/memory/latent_context_tokens", engine, problems);
+  }
+  if (memory.absorbed_weight) {
+    check_source(*memory.absorbed_weight, "/memory/absorbed_weight", engine, problems);
   }
   check_source(engine.memory.per_communicator, "/memory/per_communicator", engine, problems);
   check_source(engine.memory.graphs, "/memory/graphs", engine, problems);

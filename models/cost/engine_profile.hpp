@@ -91,6 +91,12 @@ struct MemoryCosts {
   GraphAccounting cudagraph_accounting = GraphAccounting::profiled;
   // Peak of the sampler for each logit: its copies in bf16 and fp32, sorted, with indices, as probabilities.
   std::optional<config::Sourced<core::Bytes>> sampler_per_logit;
+  std::optional<config::Sourced<core::Bytes>> gemm_workspace;  // of the GEMM library
+  // Most cached rows that a chunk of a prompt expands at a time in latent attention.
+  std::optional<config::Sourced<std::int64_t>> latent_context_tokens;
+  // Bytes of each weight of the second copy of latent up projections, see llm::absorbed_copy_bytes().
+  std::optional<config::Sourced<core::Bytes>> absorbed_weight;
+  bool keeps_expert_buffers = false;  // while other layers and the sampler run
 };
 
 struct EngineProfile {

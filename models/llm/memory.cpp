@@ -126,6 +126,11 @@ std::int64_t attention_live(const LatentAttention& attention, std::int64_t hidde
   return hidden + attention.q_lora_rank + attention.cached_dim() + attention.heads / tp * per_head + index;
 }
 
+// Keys (without the rotated part) and values of one row on one rank in the "naive" form.
+std::int64_t expanded_row_elements(const LatentAttention& attention, std::int64_t tp) {
+  return attention.heads / tp * (attention.nope_head_dim + attention.v_head_dim);
+}
+
 std::int64_t attention_live(const CompressedAttention& attention, std::int64_t hidden, std::int64_t tp) {
   const std::int64_t queries = attention.query_heads / tp * attention.head_dim;
   const std::int64_t index = attention.indexer ? attention.indexer->heads * attention.indexer->head_dim : 0;
@@ -148,6 +153,16 @@ std::int64_t ffn_live(const DenseFfn& ffn, std::int64_t hidden, const Layout& la
 
 std::int64_t ffn_live(const NoFfn&, std::int64_t, const Layout&, const Formats&, std::int64_t) { return 0; }
 
+// The rows of a rank's experts at perfect balance: gathered input, gate and up, product, output.
+std::int64_t expert_buffer_bytes(const MoeFfn& ffn, std::int64_t hidden, const Layout& layout,
+                                 const Formats& formats, std::int64_t tokens) {
+  const std::int64_t rows = core::divide_up(tokens * layout.dp * ffn.top_k, layout.ep);
+  const std::int64_t width = ffn.expert_width / layout.moe_tp();
+  const std::int64_t inputs = ffn.row_width(hidden);
+  return rows * (row_bytes(inputs, formats.linear_activations()) +
+                 ((ffn.gated ? 3 : 2) * width + inputs) * kStreamBytes);
+}
+
 std::int64_t ffn_live(const MoeFfn& ffn, std::int64_t hidden, const Layout& layout, const Formats& formats,
                       std::int64_t tokens) {
   const MoeExchange exchange = moe_exchange(layout);
@@ -155,14 +170,10 @@ std::int64_t ffn_live(const MoeFfn& ffn, std::int64_t hidden, const Layout& layo
   std::int64_t own_tokens = tokens;  // whose normed input, routed and shared experts are on this rank
   if (exchange == MoeExchange::dispatch) own_tokens = core::divide_up(tokens, layout.tp);
   if (exchange == MoeExchange::gather_scatter) own_tokens = group_tokens;
-  const std::int64_t rows = core::divide_up(group_tokens * ffn.top_k, layout.ep);
-  const std::int64_t width = ffn.expert_width / layout.moe_tp();
   const std::int64_t shared = ffn.total_shared_width() / shared_expert_shards(layout);
-  const std::int64_t inputs = ffn.row_width(hidden);
-  const std::int64_t row =
-      row_bytes(inputs, formats.linear_activations()) + ((ffn.gated ? 3 : 2) * width + inputs) * kStreamBytes;
   return tokens * hidden * kStreamBytes +
-         own_tokens * (hidden + (ffn.gated ? 3 : 2) * shared) * kStreamBytes + rows * row;
+         own_tokens * (hidden + (ffn.gated ? 3 : 2) * shared) * kStreamBytes +
+         expert_buffer_bytes(ffn, hidden, layout, formats, tokens);
 }
 
 }  // namespace
@@ -174,6 +185,17 @@ ByCategory weight_bytes(const Architecture& architecture, const Formats& formats
 ByCategory weight_bytes_per_rank(const Architecture& architecture, const Layout& layout,
                                  const Formats& formats) {
   return bytes_of(architecture, layout, formats, padded_vocab(architecture, layout) / layout.tp);
+}
+
+std::int64_t absorbed_copy_bytes(const Architecture& architecture, const Layout& layout,
+                                 const Formats& formats, std::int64_t bytes_per_weight) {
+  if (formats.of(WeightKind::attention).weights == NumberFormat::bf16) return 0;
+  std::int64_t weights = 0;
+  for (const LayerGroup& group : architecture.layers) {
+    if (const auto* latent = std::get_if<LatentAttention>(&group.attention))
+      weights += group.count * latent->kv_lora_rank * expanded_row_elements(*latent, layout.tp);
+  }
+  return weights * bytes_per_weight;
 }
 
 std::int64_t latent_row_bytes(const LatentAttention& attention, NumberFormat kv) {
@@ -328,6 +350,36 @@ std::int64_t index_score_bytes(const AttentionShape& shape, const Architecture& 
   return std::min(step.tokens * keys * kScoreBytes, kMostBytes);
 }
 
+// Latent attention whose prompts attend to expanded keys and values: without an indexer.
+const LatentAttention* expanding(const AttentionShape& shape) {
+  const auto* latent = std::get_if<LatentAttention>(&shape);
+  return latent != nullptr && !latent->indexer ? latent : nullptr;
+}
+
+// Keys and values that a layer makes of cached rows.
+std::int64_t expanded_context_bytes(const AttentionShape& shape, std::int64_t tp, const StepShape& step) {
+  const LatentAttention* latent = expanding(shape);
+  return latent == nullptr ? 0 : step.latent_context_rows * expanded_row_elements(*latent, tp) * kStreamBytes;
+}
+
+// Buffers that all layers share and that stay when a layer is done, in bytes.
+struct KeptBuffers {
+  std::int64_t latent_rows = 0;
+  std::int64_t experts = 0;
+
+  void add(const LayerGroup& group, const Architecture& architecture, const Layout& layout,
+           const Formats& formats, const StepShape& step) {
+    if (const LatentAttention* latent = expanding(group.attention)) {
+      latent_rows = std::max(latent_rows, step.latent_context_rows * latent->cached_dim() * kStreamBytes);
+    }
+    const auto* moe = std::get_if<MoeFfn>(&group.ffn);
+    if (moe != nullptr && step.keeps_expert_buffers) {
+      experts = std::max(experts,
+                         expert_buffer_bytes(*moe, architecture.hidden_size, layout, formats, step.tokens));
+    }
+  }
+};
+
 }  // namespace
 
 std::int64_t activation_peak_bytes(const Architecture& architecture, const Layout& layout,
@@ -335,16 +387,25 @@ std::int64_t activation_peak_bytes(const Architecture& architecture, const Layou
   const std::int64_t hidden = architecture.hidden_size;
   const std::int64_t vocab = padded_vocab(architecture, layout);
   std::int64_t largest = step.logit_sequences * vocab * step.sampler_bytes;
+  KeptBuffers kept;
+  for (const LayerGroup& group : architecture.layers) kept.add(group, architecture, layout, formats, step);
   for (const LayerGroup& group : architecture.layers) {
     const std::int64_t attention =
         step.tokens * kStreamBytes *
         std::visit([&](const auto& shape) { return attention_live(shape, hidden, layout.tp); },
                    group.attention);
-    const std::int64_t ffn = std::visit(
+    std::int64_t ffn = std::visit(
         [&](const auto& shape) { return ffn_live(shape, hidden, layout, formats, step.tokens); }, group.ffn);
-    largest = std::max({largest, attention + index_score_bytes(group.attention, architecture, step), ffn});
+    const auto* moe = std::get_if<MoeFfn>(&group.ffn);
+    if (moe != nullptr && step.keeps_expert_buffers)
+      ffn -= expert_buffer_bytes(*moe, hidden, layout, formats, step.tokens);
+    largest = std::max({largest,
+                        attention + index_score_bytes(group.attention, architecture, step) +
+                            expanded_context_bytes(group.attention, layout.tp, step),
+                        ffn});
   }
-  return step.tokens * hidden * architecture.residual_streams * kStreamBytes + largest;
+  return step.tokens * hidden * architecture.residual_streams * kStreamBytes + kept.latent_rows +
+         kept.experts + largest;
 }
 
 ExchangeBuffers exchange_buffers(const Architecture& architecture, const Layout& layout,

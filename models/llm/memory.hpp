@@ -18,9 +18,16 @@ namespace moesim::llm {
 // (copied when tp passes their number), dense FFN width, vocabulary (padded). Copied on each rank: router,
 // norms, the down projections of latent attention. Routed experts are split over ep and moe_tp, shared
 // experts as shared_expert_shards() says. Copies in another format that an engine makes at load time are not
-// counted.
+// counted; absorbed_copy_bytes() has the largest.
 [[nodiscard]] ByCategory weight_bytes_per_rank(const Architecture& architecture, const Layout& layout,
                                                const Formats& formats);
+
+// Bytes on one rank of the second copy of the up projections of latent attention, `bytes_per_weight` each.
+// The absorbed form multiplies with them by heads, for which engines expand quantised weights at load time
+// (vLLM's W_UK_T and W_UV, SGLang's w_kc and w_vc). None where the weights of attention are bf16: there the
+// same bytes are viewed.
+[[nodiscard]] std::int64_t absorbed_copy_bytes(const Architecture& architecture, const Layout& layout,
+                                               const Formats& formats, std::int64_t bytes_per_weight);
 
 // The cache of one kind of row in `layers` equal layers on one rank: a row of `bytes` for every `ratio`
 // tokens, of the latest `keeps` tokens (0: of all).
@@ -101,13 +108,19 @@ struct StepShape {
   std::int64_t logit_sequences = 0;  // rows of logits of one data-parallel rank
   // Peak of the sampler for each logit: at least the gathered row in bf16 and one copy in fp32.
   std::int64_t sampler_bytes = 6;
+  // Cached rows that a layer of latent attention gathers and expands at a time for a chunk of a prompt.
+  std::int64_t latent_context_rows = 0;
+  // The buffers of the experts stay allocated while other layers and the sampler run.
+  bool keeps_expert_buffers = false;
 };
 
 // Peak of the activations of one step on one rank, in bytes: residual stream (tokens x hidden, bf16) + the
-// largest of
+// gathered rows of cached context of latent attention (bf16, kept) + the experts' buffers where they are kept
+// + the largest of
 //  - attention: the layer's normed input, q, k and v (for latent attention also the expanded keys and values
 //  of the
-//    step's own tokens), the heads' output, and the scores of an indexer, up to 512 MiB;
+//    step's own tokens and of `latent_context_rows` cached ones; sparse kernels expand none), the heads'
+//    output, and the scores of an indexer, up to 512 MiB;
 //  - FFN: the normed input, the gate and up results and their product; for an MoE layer the rows sent to the
 //  rank's
 //    experts at perfect balance (ceil(group tokens x top_k / ep)): gathered input, gate and up, product and
@@ -115,8 +128,8 @@ struct StepShape {
 //  - logits: the gathered row in bf16 and what the sampler makes of it, on every rank (the rank's own slice
 //    is gone when the sampler runs).
 // Allocator slack, workspaces and graph pools belong to the engine and are not in it. vLLM prints 1.26 GiB
-// for Llama 3 8B on one and on two ranks (PR 10511): 256 rows of logits at 39 bytes and the residual stream
-// of 8,192 tokens.
+// for Llama 3 8B on one and on two ranks (PR 10511): 256 rows of logits at 38 bytes (see the engine's
+// sampler_per_logit), the residual stream of 8,192 tokens, and 32 MiB of the GEMM library's workspace.
 [[nodiscard]] std::int64_t activation_peak_bytes(const Architecture& architecture, const Layout& layout,
                                                  const Formats& formats, const StepShape& step);
 

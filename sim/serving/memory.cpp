@@ -49,6 +49,33 @@ core::Bytes runtime_bytes(const cost::MemoryCosts& costs, core::Bytes total) {
   return costs.runtime.value + core::Bytes{static_cast<std::int64_t>(share * total.as_double())};
 }
 
+// Activations and workspace of the largest step.
+core::Bytes activation_bytes(const Scenario& scenario, const llm::Layout& layout,
+                             const EffectiveLimits& limits) {
+  const cost::MemoryCosts& costs = scenario.deployment.engine.memory;
+  llm::StepShape largest{limits.max_num_batched_tokens,
+                         std::min(limits.max_num_seqs, limits.max_num_batched_tokens)};
+  if (costs.sampler_per_logit) largest.sampler_bytes = costs.sampler_per_logit->value.value;
+  if (costs.latent_context_tokens) {
+    // vLLM's rule for the workspace of chunked prompts.
+    largest.latent_context_rows = std::min(
+        std::max(8 * scenario.model.max_context_tokens, 4 * limits.max_num_seqs * limits.kv_block_tokens),
+        costs.latent_context_tokens->value);
+  }
+  largest.keeps_expert_buffers = costs.keeps_expert_buffers;
+  const core::Bytes peak{llm::activation_peak_bytes(scenario.model, layout, scenario.formats(), largest)};
+  return costs.gemm_workspace ? peak + costs.gemm_workspace->value : peak;
+}
+
+// What an engine holds of the weights: themselves, and copies that it makes at load time.
+core::Bytes resident_weights(const Scenario& scenario, const llm::Layout& layout) {
+  const llm::Formats formats = scenario.formats();
+  const core::Bytes own{llm::weight_bytes_per_rank(scenario.model, layout, formats).total()};
+  const auto& each = scenario.deployment.engine.memory.absorbed_weight;
+  if (!each) return own;
+  return own + core::Bytes{llm::absorbed_copy_bytes(scenario.model, layout, formats, each->value.value)};
+}
+
 core::Bytes share_of(core::Bytes bytes, double fraction) {
   return core::Bytes{static_cast<std::int64_t>(std::floor(bytes.as_double() * fraction))};
 }
@@ -90,11 +117,8 @@ MemoryBudget memory_budget(const Scenario& scenario, const std::string& name, co
   budget.pool = name;
   budget.devices = pool.replicas * layout.ranks();
   budget.total = scenario.cluster.node.gpu.hbm.usable_capacity.value;
-  budget.weights = {llm::weight_bytes_per_rank(scenario.model, layout, formats).total()};
-  llm::StepShape largest{limits.max_num_batched_tokens,
-                         std::min(limits.max_num_seqs, limits.max_num_batched_tokens)};
-  if (engine.memory.sampler_per_logit) largest.sampler_bytes = engine.memory.sampler_per_logit->value.value;
-  budget.activations = {llm::activation_peak_bytes(scenario.model, layout, formats, largest)};
+  budget.weights = resident_weights(scenario, layout);
+  budget.activations = activation_bytes(scenario, layout, limits);
   if (engine.comm.all_to_all == cost::AllToAll::per_expert_messages) {
     const auto buffers =
         llm::exchange_buffers(scenario.model, layout, formats,

@@ -87,9 +87,9 @@ TEST_CASE("a collective reads and writes its bytes in HBM, on the multiprocessor
   hardware::GroupProfile profile = hardware::Topology(test::kernel_cluster(1)).group_profile(devices_of(4));
   profile.in_switch_reduction = false;
   const std::int64_t bytes = 3 << 28, rate = cost::DevicePricer(setup.gpu).hbm_rate();
-  for (const std::int64_t multiprocessors : {0, 20, 1000}) {
-    setup.engine.comm.multiprocessors.reset();
-    if (multiprocessors > 0) setup.engine.comm.multiprocessors.emplace().value = multiprocessors;
+  for (const std::int64_t multiprocessors : {20, 1000, 0}) {
+    if (multiprocessors > 0) setup.engine.comm.multiprocessors.value().value = multiprocessors;
+    if (multiprocessors == 0) setup.engine.comm.multiprocessors.reset();
     const KernelPlanner planner(setup, true);
     const KernelOp op = find(planner.all_reduce(bytes, devices_of(4), profile), "all-reduce");
     CHECK(op.bytes == bytes * 2 * 3 / 4);

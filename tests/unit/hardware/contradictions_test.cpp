@@ -36,7 +36,7 @@ TEST_CASE("576 GB for one GB200 is refused") {
   CHECK(has(nominal, "576 GB is not per GPU"));
   CHECK(has(nominal, "\"192 GiB\""));
 
-  const std::string usable = gpu_errors("gb200", "189471 MiB", "576 GB");
+  const std::string usable = gpu_errors("gb200", "189033 MiB", "576 GB");
   CHECK(has(usable, "/hbm/usable_capacity/value: usable capacity (536.44 GiB) is more than the nominal"));
   CHECK(has(usable, "gb200 has about 185 GiB usable per GPU"));
   CHECK(has(usable, "576 GB is not per GPU"));

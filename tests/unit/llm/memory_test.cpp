@@ -116,7 +116,8 @@ TEST_CASE("peak activations of a dense model, by hand") {
   for (const std::int64_t tp : {1, 2}) {
     CHECK(activation_peak_bytes(model, {tp, 1, 1}, {}, {256, 256}) == 256 * 4096 * 2 + 256 * 128256 * 6);
     // What vLLM prints for 8,192 tokens and 256 sequences, on one and on two ranks (PR 10511).
-    CHECK(gib(activation_peak_bytes(model, {tp, 1, 1}, {}, {8192, 256, 39})) == 1.26);
+    // with 38 bytes for each logit and 32 MiB of workspace.
+    CHECK(gib(activation_peak_bytes(model, {tp, 1, 1}, {}, {8192, 256, 38}) + (32 << 20)) == 1.26);
   }
 }
 
@@ -131,6 +132,30 @@ TEST_CASE("peak activations of an MoE layer count the gathered rows") {
   CHECK(activation_peak_bytes(model, {1, 8, 8}, {}, {tokens, 1}) == one + 8 * tokens * row);
   // All tensor ranks hold all tokens, each an eighth of the experts.
   CHECK(activation_peak_bytes(model, {8, 1, 8}, {}, {tokens, 1}) == one + tokens * row);
+  // Where the engine keeps the rows they are beside the largest phase, which is now attention: normed input,
+  // 32 heads and their output, 4 KV heads of 128.
+  const std::int64_t attention = tokens * (h + 2 * 32 * 128 + 2 * 4 * 128) * 2;
+  CHECK(activation_peak_bytes(model, {1, 1, 1}, {}, {tokens, 1, 6, 0, true}) ==
+        tokens * h * 2 + 8 * tokens * row + attention);
+}
+
+TEST_CASE("latent attention expands cached rows for chunks of prompts") {
+  const Architecture model = zoo("deepseek-v3");
+  // A step of one token: the rows as gathered (576) and 16 of 128 heads of keys and values, all bf16.
+  const std::int64_t rows = 65536;
+  const std::int64_t with = activation_peak_bytes(model, {8, 1, 1}, {}, {1, 1, 6, rows});
+  const std::int64_t more = activation_peak_bytes(model, {8, 1, 1}, {}, {1, 1, 6, rows + 1});
+  CHECK(more - with == 576 * 2 + 16 * (128 + 128) * 2);
+  CHECK(with > rows * (576 * 2 + 16 * (128 + 128) * 2));
+  // Sparse kernels read the rows themselves.
+  const Architecture sparse = zoo("deepseek-v3.2");
+  CHECK(activation_peak_bytes(sparse, {8, 1, 1}, {}, {1, 1, 6, rows}) ==
+        activation_peak_bytes(sparse, {8, 1, 1}, {}, {1, 1, 6, 0}));
+  // Quantised up projections are copied for the absorbed form: 61 layers of 128 heads.
+  CHECK(absorbed_copy_bytes(model, {1, 1, 1}, weights_in(fp8_block), 2) == 61LL * 512 * 128 * 256 * 2);
+  CHECK(absorbed_copy_bytes(model, {8, 1, 1}, weights_in(fp8_block), 2) == 61LL * 512 * 16 * 256 * 2);
+  CHECK(absorbed_copy_bytes(model, {8, 1, 1}, {}, 2) == 0);
+  CHECK(absorbed_copy_bytes(zoo("llama-3.1-8b"), {1, 1, 1}, weights_in(fp8_block), 2) == 0);
 }
 
 TEST_CASE("exchange buffers are those of DeepEP's low-latency mode") {
