@@ -116,6 +116,25 @@ TEST_CASE("the worst device and the mean over devices") {
   CHECK(std::abs(use.kv.at(0).mean_bytes * 8 / results.mean_kv_bytes - 1) < 1e-12);
 }
 
+TEST_CASE("the fullest device is the one with the longest of four requests") {
+  const Results results = run(
+      {"model=mixtral-8x7b", "workload.stop.requests=4",
+       "deployment.pools.main={\"tp\":2,\"dp_attention\":2,\"ep\":4,\"replicas\":2}",
+       R"(workload.lengths={"input":{"distribution":"uniform","tokens":4000,"ratio":0.5},"output":{"distribution":"fixed","tokens":2}})",
+       "seed=10"});
+  REQUIRE(results.requests.size() == 4);
+  const auto longest =
+      std::max_element(results.requests.begin(), results.requests.end(),
+                       [](const auto& a, const auto& b) { return a.input_tokens < b.input_tokens; });
+  const serving::KvMoment& fullest = results.memory_use.at(0).fullest;
+  CHECK(longest->replica == 1);
+  CHECK(longest->dp_rank == 1);
+  CHECK(fullest.replica == longest->replica);
+  CHECK(fullest.dp_rank == longest->dp_rank);
+  CHECK(fullest.used == (longest->input_tokens + 15) / 16 * 16 * 32 * 4 * 2 * 128 * 2);
+  CHECK(fullest.at == longest->scheduled);
+}
+
 TEST_CASE("parts that a budget has no bytes for are left out, and the rest adds up") {
   const Results results =
       run({"model=qwen3-30b-a3b", "deployment.pools.main={\"tp\":1,\"dp_attention\":4,\"ep\":4}",
