@@ -7,10 +7,12 @@
 namespace moesim::serving {
 
 KvLedger::KvLedger(const Fleet& fleet, std::size_t pools, SystemState& state)
-    : pools_(pools), by_group_(fleet.groups()) {
+    : pools_(pools), by_group_(fleet.groups()), most_(fleet.groups()) {
   for (const FleetMember& member : fleet.members()) {
     PoolParts& pool = pools_[member.pool];
     pool.tp = member.tp;
+    if (pool.groups == 0) pool.first_group = member.first_group;
+    pool.groups += member.replica.groups().size();
     member.replica.for_each_rank([&](const EngineRank& rank) {
       pool.count = rank.kv_parts().size();
       ++pool.ranks;
@@ -29,36 +31,31 @@ KvLedger::KvLedger(const Fleet& fleet, std::size_t pools, SystemState& state)
   state.fullest.resize(pools);
 }
 
-namespace {
-
-// The rank with most blocks in use, the first of equals.
-void find_fullest(const Fleet& fleet, std::size_t pool, KvMoment& fullest) {
-  const EngineRank* most = nullptr;
-  for (std::size_t index = 0; index < fleet.members().size(); ++index) {
-    const FleetMember& member = fleet.members()[index];
-    if (member.pool != pool) continue;
-    std::int64_t dp_rank = 0;
-    member.replica.for_each_rank([&](const EngineRank& rank) {
-      if (most == nullptr || rank.kv().used() > most->kv().used()) {
-        most = &rank;
-        fullest.replica = static_cast<std::int64_t>(index);
-        fullest.dp_rank = dp_rank;
-        fullest.used = rank.kv().used() * member.block_bytes;
-      }
-      ++dp_rank;
-    });
-  }
-  fullest.parts = most->kv_parts();
+// Of the ranks with most blocks in use the first.
+void KvLedger::find_fullest(const Fleet& fleet, std::size_t pool, KvMoment& fullest) const {
+  const PoolParts& own = pools_[pool];
+  const auto first = most_.begin() + static_cast<std::ptrdiff_t>(own.first_group);
+  const auto most = std::max_element(first, first + static_cast<std::ptrdiff_t>(own.groups));
+  const Fleet::GroupPlace place = fleet.place(static_cast<std::size_t>(most - most_.begin()));
+  const FleetMember& member = fleet.members()[place.member];
+  const std::vector<EngineRank>& ranks = member.replica.groups()[place.group].ranks();
+  const auto rank = std::max_element(
+      ranks.begin(), ranks.end(),
+      [](const EngineRank& a, const EngineRank& b) { return a.kv().used() < b.kv().used(); });
+  fullest.replica = static_cast<std::int64_t>(place.member);
+  fullest.dp_rank = static_cast<std::int64_t>(place.group * ranks.size()) + (rank - ranks.begin());
+  fullest.used = *most * member.block_bytes;
+  fullest.parts = rank->kv_parts();
 }
-
-}  // namespace
 
 void KvLedger::update(const Fleet& fleet, std::size_t group, core::Time now, SystemState& state) {
   const Fleet::GroupPlace place = fleet.place(group);
   const FleetMember& member = fleet.members()[place.member];
   const PoolParts& pool = pools_[member.pool];
   sum_.assign(pool.count, {});
+  most_[group] = 0;
   for (const EngineRank& rank : member.replica.groups()[place.group].ranks()) {
+    most_[group] = std::max(most_[group], rank.kv().used());
     for (std::size_t i = 0; i < pool.count; ++i) {
       const llm::KvBytes& part = rank.kv_parts()[i];
       sum_[i].used += part.used;

@@ -28,8 +28,11 @@ class KvLedger {
   [[nodiscard]] const std::vector<KvPeak>& peaks() const { return peaks_; }
 
  private:
+  void find_fullest(const Fleet& fleet, std::size_t pool, KvMoment& fullest) const;
+
   std::vector<PoolParts> pools_;
   std::vector<std::vector<llm::KvBytes>> by_group_;  // summed over its ranks
+  std::vector<std::int64_t> most_;                   // blocks in use on a rank of a group
   std::vector<llm::KvBytes> sum_;
   std::vector<KvPeak> peaks_;
 };

@@ -26,6 +26,8 @@ struct PoolParts {
   std::size_t first = 0, count = 0;
   std::int64_t ranks = 0;  // data-parallel ranks of all replicas
   std::int64_t tp = 1;     // devices of each
+  // Groups of ranks, side by side in the list of the fleet.
+  std::size_t first_group = 0, groups = 0;
 };
 
 // Bytes x picoseconds.

@@ -333,7 +333,10 @@ class Server {
       state_.running += member.replica.running();
       state_.waiting += member.replica.waiting();
       state_.kv_bytes += member.replica.kv_blocks_used() * member.block_bytes * member.tp;
-      state_.kv_waste_bytes += member.replica.kv_waste_bytes() * member.tp;
+    }
+    for (const PoolParts& pool : kv_ledger_.pools()) {
+      for (std::size_t i = pool.first; i < pool.first + pool.count; ++i)
+        state_.kv_waste_bytes += (state_.kv[i].used - state_.kv[i].held) * pool.tp;
     }
   }
 
