@@ -14,6 +14,7 @@
 #include "sim/io/error.hpp"
 #include "sim/io/numbers.hpp"
 #include "sim/io/sha256.hpp"
+#include "sim/serving/memory_series.hpp"
 
 namespace moesim::reports {
 
@@ -86,7 +87,7 @@ void write_timeseries_csv(const Results& results, const Sink& sink) {
   sink(
       "begin_s,end_s,arrivals,finished,prefill_tokens,decode_tokens,steps,preemptions,mean_running,mean_"
       "waiting,"
-      "mean_kv_bytes,busy_fraction,mean_kv_waste_bytes\n");
+      "mean_kv_bytes,busy_fraction,mean_kv_waste_bytes,admission_stops\n");
   Record record;
   for (const serving::TimeseriesRow& row : results.timeseries) {
     record.instant(row.begin).instant(row.end).whole(row.arrivals).whole(row.finished);
@@ -96,7 +97,24 @@ void write_timeseries_csv(const Results& results, const Sink& sink) {
         .real(row.mean_kv_bytes)
         .real(row.busy_fraction)
         .real(row.mean_kv_waste_bytes)
+        .whole(row.admission_stops)
         .end(sink);
+  }
+}
+
+void write_memory_csv(const Results& results, const Sink& sink) {
+  sink("begin_s,end_s,pool,category,mean_bytes,mean_waste_bytes,worst_bytes,worst_waste_bytes\n");
+  Record record;
+  for (const serving::MemoryBin& bin : results.memory_series) {
+    const serving::MemoryBudget& budget = results.memory[bin.pool];
+    for (const serving::MemoryPart& part : serving::memory_stack(budget, bin.kv, {})) {
+      record.instant(bin.begin).instant(bin.end).text(budget.pool).text(part.category);
+      record.real(part.bytes.mean_bytes)
+          .real(part.bytes.mean_waste_bytes)
+          .whole(part.bytes.worst_bytes)
+          .whole(part.bytes.worst_waste_bytes)
+          .end(sink);
+    }
   }
 }
 
@@ -135,8 +153,8 @@ std::string run_info_json(const RunInfo& info) {
 
 namespace {
 
-constexpr std::array<std::string_view, 5> kFiles = {"requests.csv", "timeseries.csv", "experts.csv",
-                                                    "run_info.json", "results.json"};
+constexpr std::array<std::string_view, 6> kFiles = {"requests.csv", "timeseries.csv", "memory.csv",
+                                                    "experts.csv",  "run_info.json",  "results.json"};
 
 void make_folder(const std::filesystem::path& folder) {
   std::error_code error;
@@ -176,13 +194,14 @@ std::vector<WrittenFile> write_result_files(const std::filesystem::path& folder,
   };
   write_requests_csv(report.results, sink(0));
   write_timeseries_csv(report.results, sink(1));
-  write_experts_csv(report.results, sink(2));
-  files[3].second.write(run_info_json(info));
-  files[4].second.write(config::to_json(results_node(report)) + "\n");
+  write_memory_csv(report.results, sink(2));
+  write_experts_csv(report.results, sink(3));
+  files[4].second.write(run_info_json(info));
+  files[5].second.write(config::to_json(results_node(report)) + "\n");
   for (auto& [name, file] : files) file.commit();
 
   std::vector<WrittenFile> written;
-  for (const char* name : {"results.json", "requests.csv", "timeseries.csv", "experts.csv"}) {
+  for (const char* name : {"results.json", "requests.csv", "timeseries.csv", "memory.csv", "experts.csv"}) {
     written.push_back({name, io::sha256_hex_of_file(folder / name)});
   }
   return written;

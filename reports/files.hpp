@@ -1,4 +1,5 @@
-// The files of one run: results.json, requests.csv, timeseries.csv, experts.csv and run_info.json.
+// The files of one run: results.json, requests.csv, timeseries.csv, memory.csv, experts.csv and
+// run_info.json.
 #pragma once
 
 #include <filesystem>
@@ -33,6 +34,10 @@ struct RunInfo {
 void write_requests_csv(const serving::Results& results, const Sink& sink);
 // One row per interval.
 void write_timeseries_csv(const serving::Results& results, const Sink& sink);
+// One row per interval, pool and category of serving::memory_stack(): the device's mean over devices and
+// time, and the device that used most KV, when it did. The rows of an interval and a pool add up to the
+// device.
+void write_memory_csv(const serving::Results& results, const Sink& sink);
 // One row per expert and MoE layer; the header alone without MoE layers.
 void write_experts_csv(const serving::Results& results, const Sink& sink);
 
@@ -51,8 +56,8 @@ struct WrittenFile {
 // Throws io::IoError.
 [[nodiscard]] std::vector<std::filesystem::path> prepare_result_folder(const std::filesystem::path& folder);
 
-// Writes the five files into `folder`, which is made if it is missing. They appear only after all of them
-// were written completely, results.json last. Returns the four that belong to the result (not run_info.json)
+// Writes the six files into `folder`, which is made if it is missing. They appear only after all of them
+// were written completely, results.json last. Returns the five that belong to the result (not run_info.json)
 // with their digests. Throws io::IoError.
 [[nodiscard]] std::vector<WrittenFile> write_result_files(const std::filesystem::path& folder,
                                                           const RunReport& report, const RunInfo& info);

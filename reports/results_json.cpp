@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "sim/config/record.hpp"
+#include "sim/serving/memory_series.hpp"
 
 namespace moesim::reports {
 
@@ -135,15 +136,41 @@ Node memory_node(const serving::MemoryBudget& budget, bool tightest) {
   node.set("kv_full_sequences", Node::of(budget.kv_full_sequences));
   node.set("kv_peak_waste_bytes", Node::of(budget.kv_peak_waste_bytes));
   Node groups = Node::array();
+  const std::vector<std::string> names = llm::kv_names(budget.kv_groups);
   for (const llm::KvRows& rows : budget.kv_groups) {
     Node group = Node::object();
+    group.set("name", text(names[groups.items.size()]));
     group.set("layers", Node::of(rows.layers));
     group.set("row_bytes", Node::of(rows.bytes));
+    group.set("index_key_bytes", Node::of(rows.index_bytes));
     group.set("tokens_per_row", Node::of(rows.ratio));
     group.set("keeps_tokens", rows.keeps > 0 ? Node::of(rows.keeps) : Node{});
     groups.items.push_back(std::move(group));
   }
   node.set("kv_groups", std::move(groups));
+  return node;
+}
+
+// The stack of a pool's device: means over devices and the measured time, and the fullest device of the run.
+Node memory_use_node(const serving::MemoryBudget& budget, const serving::MemoryUse& use) {
+  Node node = Node::object();
+  node.set("pool", text(budget.pool));
+  node.set("fullest_at_s", Node::of(use.fullest.at.seconds()));
+  node.set("fullest_replica", Node::of(use.fullest.replica));
+  node.set("fullest_dp_rank", Node::of(use.fullest.dp_rank));
+  Node categories = Node::array();
+  for (const serving::MemoryPart& part : serving::memory_stack(budget, use.kv, use.peaks)) {
+    Node category = Node::object();
+    category.set("category", text(part.category));
+    category.set("mean_bytes", number(part.bytes.mean_bytes));
+    category.set("mean_waste_bytes", number(part.bytes.mean_waste_bytes));
+    category.set("fullest_bytes", Node::of(part.bytes.worst_bytes));
+    category.set("fullest_waste_bytes", Node::of(part.bytes.worst_waste_bytes));
+    category.set("peak_bytes", Node::of(part.peak.bytes));
+    category.set("peak_at_s", Node::of(part.peak.at.seconds()));
+    categories.items.push_back(std::move(category));
+  }
+  node.set("categories", std::move(categories));
   return node;
 }
 
@@ -244,6 +271,10 @@ Node results_node(const RunReport& report) {
   }
   node.set("memory", std::move(memory));
   node.set("kv_use", kv_use_node(results));
+  Node use = Node::array();
+  for (std::size_t i = 0; i < results.memory_use.size(); ++i)
+    use.items.push_back(memory_use_node(results.memory[i], results.memory_use[i]));
+  node.set("memory_over_time", std::move(use));
   node.set("memory_events", memory_events_node(results.memory_events));
   node.set("step_time", step_time_node(results.step_time));
   if (results.kernels) node.set("kernels", kernels_node(*results.kernels));

@@ -8,6 +8,7 @@
 
 #include "sim/config/record.hpp"
 #include "sim/config/render.hpp"
+#include "sim/serving/memory_series.hpp"
 
 namespace moesim::reports {
 
@@ -238,6 +239,35 @@ std::string kv_room(const serving::MemoryBudget& budget) {
   return room + ")";
 }
 
+// What the KV blocks of a pool's devices hold: on average, and on the fullest device when it was fullest.
+std::string kv_over_time(const serving::MemoryBudget& budget, const serving::MemoryUse& use,
+                         const Style& style) {
+  if (use.fullest.used == 0) return "";
+  Table table({{"  KV blocks", false, 0},
+               {"mean", true, 0},
+               {"mean, empty", true, 2},
+               {"fullest", true, 0},
+               {"fullest, empty", true, 1}});
+  const auto add = [&](std::string_view name, const serving::KvPart& part) {
+    table.add({fmt::format("  {}", name), human_bytes(part.mean_bytes), human_bytes(part.mean_waste_bytes),
+               human_bytes(static_cast<double>(part.worst_bytes)),
+               human_bytes(static_cast<double>(part.worst_waste_bytes))});
+  };
+  for (const serving::MemoryPart& part : serving::memory_stack(budget, use.kv, use.peaks)) {
+    const bool state = part.category == "recurrent_state";
+    if (part.category == "kv_free") continue;
+    if (!state && part.category.rfind("kv_", 0) != 0) continue;
+    add(part.category, part.bytes);
+  }
+  return table.text(style) +
+         paragraph(
+             "  ",
+             fmt::format("fullest at {} (replica {}, data-parallel rank {}); memory.csv has all "
+                         "categories over time",
+                         human_seconds(use.fullest.at.seconds()), use.fullest.replica, use.fullest.dp_rank),
+             style);
+}
+
 std::string memory(const Results& results, const Style& style) {
   const auto index = static_cast<std::size_t>(results.tightest);
   if (index >= results.memory.size()) return "";
@@ -268,6 +298,7 @@ std::string memory(const Results& results, const Style& style) {
     const double peak = static_cast<double>(budget.kv_peak_blocks) / static_cast<double>(budget.kv_blocks);
     out += paragraph("  ", kv_room(budget) + fmt::format(", at most {} in use", percent(peak)), style);
   }
+  if (index < results.memory_use.size()) out += kv_over_time(budget, results.memory_use[index], style);
   if (results.mean_kv_bytes > 0) {
     out += paragraph("  ",
                      fmt::format("{} of the KV blocks in use hold no token, mean over time",

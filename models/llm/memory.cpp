@@ -88,22 +88,24 @@ void add_rows(const GroupedQueryAttention& attention, std::int64_t layers, std::
               std::vector<KvRows>& rows) {
   const std::int64_t bytes = kv_heads_per_rank(attention, tp) *
                              (row_bytes(attention.head_dim, kv) + row_bytes(attention.value_dim(), kv));
-  rows.push_back({layers, bytes, 1, std::max(attention.window_tokens, attention.chunk_tokens)});
+  const std::int64_t keeps = std::max(attention.window_tokens, attention.chunk_tokens);
+  const KvKind kept = attention.chunk_tokens > attention.window_tokens ? KvKind::chunk : KvKind::window;
+  rows.push_back({layers, bytes, 1, keeps, keeps > 0 ? kept : KvKind::full});
 }
 
 void add_rows(const LatentAttention& attention, std::int64_t layers, std::int64_t, NumberFormat kv,
               std::vector<KvRows>& rows) {
   const std::int64_t index = attention.indexer ? index_key_bytes(*attention.indexer, kv) : 0;
-  rows.push_back({layers, latent_row_bytes(attention, kv) + index, 1, 0});
+  rows.push_back({layers, latent_row_bytes(attention, kv) + index, 1, 0, KvKind::latent, index});
 }
 
 void add_rows(const CompressedAttention& attention, std::int64_t layers, std::int64_t, NumberFormat kv,
               std::vector<KvRows>& rows) {
   const std::int64_t bytes = pooled_row_bytes(attention, kv);
-  rows.push_back({layers, bytes, 1, attention.window_tokens});
+  rows.push_back({layers, bytes, 1, attention.window_tokens, KvKind::window});
   if (attention.ratio == 0) return;
   const std::int64_t index = attention.indexer ? index_key_bytes(*attention.indexer, kv) : 0;
-  rows.push_back({layers, bytes + index, attention.ratio, 0});
+  rows.push_back({layers, bytes + index, attention.ratio, 0, KvKind::pooled, index});
 }
 
 void add_rows(const RecurrentAttention&, std::int64_t, std::int64_t, NumberFormat, std::vector<KvRows>&) {}
@@ -225,7 +227,8 @@ std::vector<KvRows> kv_rows(const Architecture& architecture, const Layout& layo
   std::vector<KvRows> kinds;
   for (const KvRows& row : rows) {
     const auto same = std::find_if(kinds.begin(), kinds.end(), [&](const KvRows& kind) {
-      return kind.bytes == row.bytes && kind.ratio == row.ratio && kind.keeps == row.keeps;
+      return kind.bytes == row.bytes && kind.ratio == row.ratio && kind.keeps == row.keeps &&
+             kind.kind == row.kind && kind.index_bytes == row.index_bytes;
     });
     if (same == kinds.end()) {
       kinds.push_back(row);
@@ -234,6 +237,31 @@ std::vector<KvRows> kv_rows(const Architecture& architecture, const Layout& layo
     }
   }
   return kinds;
+}
+
+std::vector<std::string> kv_names(std::span<const KvRows> rows) {
+  const auto name_of = [](const KvRows& row) -> std::string {
+    switch (row.kind) {
+      case KvKind::full:
+        return "full";
+      case KvKind::window:
+        return "window_" + std::to_string(row.keeps);
+      case KvKind::chunk:
+        return "chunk_" + std::to_string(row.keeps);
+      case KvKind::latent:
+        return "latent";
+      case KvKind::pooled:
+        return "pooled_" + std::to_string(row.ratio);
+    }
+    return "";
+  };
+  std::vector<std::string> plain, names;
+  for (const KvRows& row : rows) {
+    plain.push_back(name_of(row));
+    const auto alike = std::count(plain.begin(), plain.end(), plain.back());
+    names.push_back(alike == 1 ? plain.back() : plain.back() + "_" + std::to_string(alike));
+  }
+  return names;
 }
 
 std::int64_t state_bytes(const Architecture& architecture, const Layout& layout) {
@@ -309,11 +337,25 @@ std::int64_t KvPages::units(std::int64_t tokens) const {
   if (tokens <= 0) return 0;
   const std::int64_t own = core::divide_up(tokens, ranks_);
   std::int64_t units = state_bytes_ / unit_bytes_;
-  for (const Group& group : groups_) {
-    const std::int64_t pages = core::divide_up(own, group.page_tokens);
-    units += group.units_per_page * (group.most_pages > 0 ? std::min(pages, group.most_pages) : pages);
-  }
+  for (const Group& group : groups_) units += group.units_per_page * group.pages(own);
   return units;
+}
+
+std::int64_t KvPages::Group::pages(std::int64_t own_tokens) const {
+  const std::int64_t pages = core::divide_up(own_tokens, page_tokens);
+  return most_pages > 0 ? std::min(pages, most_pages) : pages;
+}
+
+void KvPages::add_bytes(std::int64_t tokens, std::int64_t times, std::span<KvBytes> parts) const {
+  if (tokens <= 0) return;
+  const std::int64_t own = core::divide_up(tokens, ranks_);
+  for (std::size_t i = 0; i < groups_.size(); ++i) {
+    parts[i].used += times * groups_[i].units_per_page * groups_[i].pages(own) * unit_bytes_;
+    if (i < rows_.size())
+      parts[i].held += times * rows_[i].layers * rows_[i].bytes * rows_held(rows_[i], tokens, ranks_);
+  }
+  parts[groups_.size()].used += times * state_bytes_;
+  parts[groups_.size()].held += times * state_bytes_;
 }
 
 std::int64_t KvPages::held_bytes(std::int64_t tokens) const {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "models/llm/architecture.hpp"
@@ -29,6 +31,10 @@ namespace moesim::llm {
 [[nodiscard]] std::int64_t absorbed_copy_bytes(const Architecture& architecture, const Layout& layout,
                                                const Formats& formats, std::int64_t bytes_per_weight);
 
+// What a cached row is: keys and values of all tokens, of a window or of a chunk, a latent row, or an entry
+// pooled of several tokens.
+enum class KvKind : std::uint8_t { full, window, chunk, latent, pooled };
+
 // The cache of one kind of row in `layers` equal layers on one rank: a row of `bytes` for every `ratio`
 // tokens, of the latest `keeps` tokens (0: of all).
 struct KvRows {
@@ -36,7 +42,20 @@ struct KvRows {
   std::int64_t bytes = 0;
   std::int64_t ratio = 1;
   std::int64_t keeps = 0;
+  KvKind kind = KvKind::full;
+  std::int64_t index_bytes = 0;  // of `bytes`: the key of an indexer
   bool operator==(const KvRows&) const = default;
+};
+
+// Names of kinds of rows, one for each and no two alike: "full", "window_128", "chunk_8192", "latent",
+// "pooled_4", and "full_2" for the second of a name.
+[[nodiscard]] std::vector<std::string> kv_names(std::span<const KvRows> rows);
+
+// Bytes of blocks in use, and the part of them that tokens or states fill.
+struct KvBytes {
+  std::int64_t used = 0;
+  std::int64_t held = 0;
+  bool operator==(const KvBytes&) const = default;
 };
 
 // Bytes of one cached row of latent attention, without its index key; in 8-bit floats with an indexer as
@@ -86,11 +105,17 @@ class KvPages {
   [[nodiscard]] std::int64_t units(std::int64_t tokens) const;
   // Bytes of its rows and state without the empty parts of its pages; needs the second constructor.
   [[nodiscard]] std::int64_t held_bytes(std::int64_t tokens) const;
+  // The kinds of rows in the order of kv_rows(), and the state behind them.
+  [[nodiscard]] std::size_t parts() const { return groups_.size() + 1; }
+  // Adds `times` the bytes of a sequence of `tokens` tokens to its parts. The used bytes are those of
+  // units().
+  void add_bytes(std::int64_t tokens, std::int64_t times, std::span<KvBytes> parts) const;
   // The longest sequence that `units` units hold, at most `limit` tokens.
   [[nodiscard]] std::int64_t longest(std::int64_t units, std::int64_t limit) const;
 
  private:
   struct Group {
+    [[nodiscard]] std::int64_t pages(std::int64_t own_tokens) const;
     std::int64_t units_per_page = 0;
     std::int64_t page_tokens = 1;
     std::int64_t most_pages = 0;  // 0: no limit

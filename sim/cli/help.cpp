@@ -120,7 +120,11 @@ std::string file_page(const Style& style) {
            "metrics, verdicts, memory, where the time goes, how good the numbers are; the same bytes for "
            "the same scenario, seed and version"},
           {"requests.csv", "one row per request; times are exact decimal seconds"},
-          {"timeseries.csv", "arrivals, tokens, running and waiting requests over time"},
+          {"timeseries.csv",
+           "arrivals, tokens, running and waiting requests, preemptions and admission stops over time"},
+          {"memory.csv",
+           "bytes of a device by category over time: mean and worst device of each pool, and the part of "
+           "them that holds nothing"},
           {"experts.csv", "tokens per expert and MoE layer"},
           {"run_info.json", "wall time, host, paths, compiler: what is not part of the result"},
           {"--trace FILE",

@@ -231,7 +231,7 @@ class Session {
     }
     if (planned.folder && !context_.quiet) {
       answer.note =
-          fmt::format("wrote {} and four files beside it\n", (*planned.folder / "results.json").string());
+          fmt::format("wrote {} and five files beside it\n", (*planned.folder / "results.json").string());
     }
     if (flags_.verify() && report.results.kernels && !context_.quiet) {
       answer.note += fmt::format("verified {} sharings of resources: each is max-min fair\n",

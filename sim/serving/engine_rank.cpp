@@ -33,18 +33,16 @@ void EngineRank::put_in_queue(const Sequence& sequence, bool first) {
 
 // A sequence, which has its blocks, becomes part of the next step.
 void EngineRank::take_seat(Sequence& sequence, std::int64_t tokens) {
+  rules_.pages.add_bytes(sequence.computed, -1, kv_parts_);
+  rules_.pages.add_bytes(sequence.computed + tokens, 1, kv_parts_);
   sequence.scheduled = tokens;
   budget_ -= tokens;
-  const std::int64_t bytes = rules_.pages.held_bytes(sequence.computed + tokens);
-  held_bytes_ += bytes - sequence.kv_bytes;
-  sequence.kv_bytes = bytes;
 }
 
 void EngineRank::drop_blocks(Sequence& sequence) {
   kv_.give_back(sequence.blocks);
-  held_bytes_ -= sequence.kv_bytes;
+  rules_.pages.add_bytes(sequence.computed + sequence.scheduled, -1, kv_parts_);
   sequence.blocks = 0;
-  sequence.kv_bytes = 0;
 }
 
 // Takes the blocks that the sequence needs to hold its computed and `tokens` more.
@@ -115,6 +113,12 @@ std::optional<std::int64_t> EngineRank::head_without_blocks() const {
   if (tokens < whole && !may_cut(whole)) return std::nullopt;
   const std::int64_t first = rules_.reserve_full_prompt ? whole : tokens;
   return blocks_for(first) > kv_.free() ? std::optional(waiting_.front().request) : std::nullopt;
+}
+
+std::int64_t EngineRank::kv_waste_bytes() const {
+  std::int64_t waste = 0;
+  for (const llm::KvBytes& part : kv_parts_) waste += part.used - part.held;
+  return waste;
 }
 
 // Looks at the blocks behind a decision.

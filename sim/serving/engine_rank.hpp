@@ -56,7 +56,6 @@ struct Sequence {
   std::int64_t computed = 0;  // tokens whose KV is in the cache
   std::int64_t blocks = 0;
   std::int64_t scheduled = 0;  // tokens of it in the running step
-  std::int64_t kv_bytes = 0;   // of its computed and scheduled tokens
 
   [[nodiscard]] std::int64_t tokens() const { return input_tokens + generated; }
   [[nodiscard]] bool decodes() const { return tokens() - computed == 1 && generated > 0; }
@@ -78,7 +77,8 @@ struct KvDemand {
 
 class EngineRank {
  public:
-  EngineRank(const RankRules& rules, std::int64_t kv_blocks) : rules_(rules), kv_(kv_blocks) {}
+  EngineRank(const RankRules& rules, std::int64_t kv_blocks)
+      : rules_(rules), kv_(kv_blocks), kv_parts_(rules.pages.parts()) {}
 
   // A new sequence is not considered before take_arrivals().
   void enqueue(const Sequence& sequence) { arrived_.push_back(sequence); }
@@ -113,10 +113,10 @@ class EngineRank {
   [[nodiscard]] const std::vector<std::int64_t>& preempted() const { return preempted_; }
   [[nodiscard]] const std::vector<std::int64_t>& admitted() const { return admitted_; }
 
+  // Bytes of the running sequences on one device, of the parts of llm::KvPages.
+  [[nodiscard]] const std::vector<llm::KvBytes>& kv_parts() const { return kv_parts_; }
   // Bytes of the blocks in use that hold no token, now and when most blocks were in use behind a decision.
-  [[nodiscard]] std::int64_t kv_waste_bytes() const {
-    return kv_.used() * rules_.pages.unit_bytes() - held_bytes_;
-  }
+  [[nodiscard]] std::int64_t kv_waste_bytes() const;
   [[nodiscard]] std::int64_t kv_waste_at_peak() const { return waste_at_peak_; }
   // The request that the last schedule() left at the head of the queue because blocks were missing, not seats
   // or tokens of the budget; none if it preempted.
@@ -155,7 +155,7 @@ class EngineRank {
   std::int64_t step_tokens_ = 0, step_decode_tokens_ = 0;
   std::int64_t preemptions_ = 0, tokens_computed_ = 0, tokens_lost_ = 0;
   std::vector<std::int64_t> preempted_, admitted_;
-  std::int64_t held_bytes_ = 0;      // of the running sequences
+  std::vector<llm::KvBytes> kv_parts_;
   std::int64_t waiting_blocks_ = 0;  // that the sequences of the queue would take, and their tokens
   std::int64_t waiting_tokens_ = 0;
   std::int64_t most_used_ = 0, waste_at_peak_ = 0;

@@ -42,12 +42,6 @@ std::int64_t Replica::running() const {
   return sum;
 }
 
-std::int64_t Replica::kv_waste_bytes() const {
-  std::int64_t sum = 0;
-  for_each_rank([&](const EngineRank& rank) { sum += rank.kv_waste_bytes(); });
-  return sum;
-}
-
 std::int64_t Replica::kv_blocks_used() const {
   std::int64_t sum = 0;
   for_each_rank([&](const EngineRank& rank) { sum += rank.kv().used(); });

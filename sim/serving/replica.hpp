@@ -36,7 +36,6 @@ class Replica {
   [[nodiscard]] std::int64_t waiting() const;
   [[nodiscard]] std::int64_t running() const;
   [[nodiscard]] std::int64_t kv_blocks_used() const;
-  [[nodiscard]] std::int64_t kv_waste_bytes() const;  // on one tensor rank of each data-parallel rank
 
  private:
   std::vector<StepGroup> groups_;

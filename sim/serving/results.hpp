@@ -61,6 +61,8 @@ struct TimeseriesRow {
   double mean_kv_bytes = 0;        // KV blocks in use, all devices, time-weighted
   double busy_fraction = 0;        // share of replica time spent in steps
   double mean_kv_waste_bytes = 0;  // of the KV blocks in use what holds no token, time-weighted
+  // Decisions of a rank that left a request at the head of its queue because KV blocks were missing.
+  std::int64_t admission_stops = 0;
 };
 
 // Choices of one expert in one MoE layer over the run.
@@ -100,6 +102,44 @@ struct MemoryBudget {
   std::int64_t kv_peak_blocks = 0;
   std::int64_t kv_peak_waste_bytes = 0;  // of the used blocks, without tokens, when most were in use
   std::vector<llm::KvRows> kv_groups;    // the kinds of rows of a sequence on this device
+};
+
+// Bytes of one part of the KV blocks of a pool's devices, and of them what holds no token: the mean over
+// devices and time, and those of the worst device, the one that used most at any time.
+struct KvPart {
+  double mean_bytes = 0, mean_waste_bytes = 0;
+  std::int64_t worst_bytes = 0, worst_waste_bytes = 0;
+};
+
+// The most that any device held of a part, and since when.
+struct KvPeak {
+  std::int64_t bytes = 0;
+  core::Time at;
+};
+
+// What the blocks of one device held from a moment on; parts as in MemoryBin.
+struct KvMoment {
+  core::Time at;
+  std::int64_t replica = 0;
+  std::int64_t dp_rank = 0;
+  std::int64_t used = 0;  // bytes of all parts
+  std::vector<llm::KvBytes> parts{};
+};
+
+// A pool in one interval of the time series. The parts are the kinds of rows of its budget and the recurrent
+// states; memory_stack() of memory_series.hpp has the whole device.
+struct MemoryBin {
+  std::size_t pool = 0;
+  core::Time begin;
+  core::Time end;
+  std::vector<KvPart> kv;
+};
+
+// A pool over the run: means over the measured time, its fullest device of all times and most of each part.
+struct MemoryUse {
+  KvMoment fullest;
+  std::vector<KvPart> kv;  // worst: at the fullest moment
+  std::vector<KvPeak> peaks;
 };
 
 // The first time that requests had to wait for KV blocks, or lost theirs, in a pool.
@@ -162,6 +202,8 @@ struct Results {
   std::vector<TimeseriesRow> timeseries;
   std::vector<ExpertRow> experts;          // by layer, then expert; empty without MoE layers
   std::vector<MemoryBudget> memory;        // one per pool
+  std::vector<MemoryBin> memory_series;    // by interval of the time series, then pool
+  std::vector<MemoryUse> memory_use;       // one per pool
   std::int64_t tightest = 0;               // index into memory
   std::vector<MemoryEvent> memory_events;  // in the order of time; stalls before preemptions
   // Over the measured time, all devices: blocks in use, and the part of them without tokens.

@@ -14,6 +14,7 @@
 #include "sim/serving/fleet.hpp"
 #include "sim/serving/memory.hpp"
 #include "sim/serving/memory_events.hpp"
+#include "sim/serving/memory_series.hpp"
 #include "sim/serving/recorder.hpp"
 #include "sim/serving/step_trace.hpp"
 #include "sim/serving/summary.hpp"
@@ -49,6 +50,7 @@ class Server {
         recorder_(static_cast<std::int64_t>(fleet_.groups())),
         trace_(options.timeline, fleet_),
         memory_watch_(budgets_.size()),
+        kv_ledger_(fleet_, budgets_.size(), state_),
         sim_(core::SimulationLimits{options.max_events, core::kEventSequences}),
         processes_(sim_, Event::wake_up),
         idle_(fleet_.groups()),
@@ -277,7 +279,7 @@ class Server {
     record();
     StepGroup& group = fleet_.group(index);
     const bool chosen = group.choose_step(step_ended_[index] == sim_.now());
-    std::int64_t preempted = 0;
+    std::int64_t preempted = 0, stopped = 0;
     for (const EngineRank& rank : group.ranks()) {
       for (const std::int64_t id : rank.preempted()) ++rows_[static_cast<std::size_t>(id)].preemptions;
       for (const std::int64_t id : rank.admitted()) {
@@ -285,10 +287,12 @@ class Server {
         if (row.scheduled < Time{}) row.scheduled = sim_.now();
       }
       preempted += static_cast<std::int64_t>(rank.preempted().size());
+      stopped += rank.stalled() ? 1 : 0;
     }
     recorder_.count_preemptions(preempted);
+    recorder_.count_admission_stops(stopped);
     memory_watch_.look(fleet_, index, sim_.now());
-    update_state();
+    update_state(index);
     return chosen;
   }
 
@@ -318,8 +322,9 @@ class Server {
     if (!sums_full_) step_time_ += time;
   }
 
-  // The sums over replicas after one of them changed.
-  void update_state() {
+  // The sums over replicas after a group of ranks changed.
+  void update_state(std::size_t group) {
+    kv_ledger_.update(fleet_, group, sim_.now(), state_);
     state_.running = 0;
     state_.waiting = 0;
     state_.kv_bytes = 0;
@@ -328,7 +333,10 @@ class Server {
       state_.running += member.replica.running();
       state_.waiting += member.replica.waiting();
       state_.kv_bytes += member.replica.kv_blocks_used() * member.block_bytes * member.tp;
-      state_.kv_waste_bytes += member.replica.kv_waste_bytes() * member.tp;
+    }
+    for (const PoolParts& pool : kv_ledger_.pools()) {
+      for (std::size_t i = pool.first; i < pool.first + pool.count; ++i)
+        state_.kv_waste_bytes += (state_.kv[i].used - state_.kv[i].held) * pool.tp;
     }
   }
 
@@ -341,7 +349,7 @@ class Server {
     trace_.end_step(index, sim_.now());
     --state_.busy_groups;
     step_ended_[index] = sim_.now();
-    update_state();
+    update_state(index);
     const Time delivered = sim_.now() + scenario_->deployment.engine.host.http.value;
     for (const TokenOut& token : tokens_out_) deliver(token, delivered);
   }
@@ -389,8 +397,10 @@ class Server {
     results.memory_events = memory_watch_.events(*scenario_, fleet_);
     results.requests = std::move(rows_);
     results.timeseries = recorder_.rows();
+    summarise_memory_series(kv_ledger_, recorder_, results);
     RunFacts facts;
     facts.residence_of_served = residence_;
+    facts.kv_parts = kv_ledger_.pools();
     facts.scheduled = sim_.scheduled();
     facts.executed = sim_.executed();
     facts.cancelled = sim_.cancelled();
@@ -416,12 +426,13 @@ class Server {
   Recorder recorder_;
   StepTrace trace_;
   MemoryWatch memory_watch_;
+  SystemState state_;
+  KvLedger kv_ledger_;
   core::Simulation<> sim_;
   core::Processes<Event> processes_;
   std::optional<hardware::Topology> topology_;  // as the two below, at kernel fidelity only
   std::optional<execution::KernelExecutor> kernels_;
   std::optional<Disturber> disturber_;
-  SystemState state_;
   std::vector<std::optional<core::Event>> idle_;  // by group: what it waits for, if for work
   std::vector<Time> step_ended_;                  // when the last step of each group ended
   std::vector<Request> slots_;                    // requests between client and engine

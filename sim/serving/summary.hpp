@@ -17,6 +17,7 @@ struct RunFacts {
   core::Int128 residence_of_served = 0;  // sum over served requests of the time in the engine, ps
   std::uint64_t scheduled = 0, executed = 0, cancelled = 0, pending = 0;  // events
   std::map<std::int64_t, std::int64_t> routed_tokens;  // tokens that passed the MoE layers, by routing epoch
+  std::vector<PoolParts> kv_parts;                     // of the recorder's lists
   std::vector<core::Duration> longest_gaps;            // between two tokens of a request, by id
 };
 

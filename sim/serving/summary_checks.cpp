@@ -94,6 +94,18 @@ void check_experts(const Scenario& scenario, const RunFacts& facts, Results& res
   }
 }
 
+// Over the whole run: the kinds of rows and the states fill the blocks, and nothing else does.
+void check_memory_series(const Recorder& recorder, const RunFacts& facts, Results& results) {
+  core::Int128 parts = 0;
+  for (const PoolParts& pool : facts.kv_parts) {
+    for (std::size_t i = pool.first; i < pool.first + pool.count && i < recorder.kv_parts().size(); ++i) {
+      parts += recorder.kv_parts()[i].used * pool.tp;
+    }
+  }
+  results.checks.push_back(equal("KV bytes by kind of row = bytes of KV blocks, over time", parts,
+                                 recorder.kv_integral(), "B ps"));
+}
+
 // Whatever was slowed, stopped or sent another way: nothing is lost.
 void check_kernels(Results& results) {
   if (!results.kernels || results.end != RunEnd::complete) return;
@@ -113,6 +125,7 @@ void check_laws(const Scenario& scenario, const Fleet& fleet, const Recorder& re
   const EngineTotals t = totals(fleet);
   check_requests(results);
   check_engines(t, results);
+  check_memory_series(recorder, facts, results);
   std::int64_t tokens = 0;
   for (const auto& [epoch, count] : facts.routed_tokens) tokens += count;
   results.checks.push_back(equal("tokens routed = tokens computed", tokens, t.computed, "tokens"));

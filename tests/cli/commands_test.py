@@ -17,7 +17,7 @@ MOESIM = os.environ["MOESIM"]
 SOURCE = pathlib.Path(os.environ["MOESIM_SOURCE_DIR"])
 SCENARIOS = SOURCE / "workloads" / "scenarios"
 SMALL = str(SCENARIOS / "llama-3.1-8b-h100.json")
-RESULT_FILES = {"results.json", "requests.csv", "timeseries.csv", "experts.csv", "run_info.json"}
+RESULT_FILES = {"results.json", "requests.csv", "timeseries.csv", "memory.csv", "experts.csv", "run_info.json"}
 
 
 def environment(**extra):

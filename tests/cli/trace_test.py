@@ -222,7 +222,7 @@ class Traces(unittest.TestCase):
     def test_a_trace_leaves_the_results_alone(self):
         moesim("run", SMALL, "-o", "plain")
         moesim("run", SMALL, "-o", "traced", "--trace", "traced/trace.pftrace")
-        for name in ("results.json", "requests.csv", "timeseries.csv", "experts.csv"):
+        for name in ("results.json", "requests.csv", "timeseries.csv", "memory.csv", "experts.csv"):
             self.assertEqual(pathlib.Path("plain", name).read_bytes(), pathlib.Path("traced", name).read_bytes())
 
     def test_what_is_told(self):

@@ -2,6 +2,10 @@
 #include <fmt/format.h>
 #include <rapidcheck.h>
 
+#include <algorithm>
+#include <cmath>
+
+#include "sim/serving/memory_series.hpp"
 #include "sim/serving/simulate.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/scenarios.hpp"
@@ -82,6 +86,62 @@ serving::Results run(const serving::Scenario& scenario, bool memo, bool fold) {
   return serving::simulate(scenario, options);
 }
 
+bool same(const serving::KvPart& a, const serving::KvPart& b) {
+  return a.mean_bytes == b.mean_bytes && a.mean_waste_bytes == b.mean_waste_bytes &&
+         a.worst_bytes == b.worst_bytes && a.worst_waste_bytes == b.worst_waste_bytes;
+}
+
+bool same_memory(const serving::Results& a, const serving::Results& b) {
+  if (a.memory_series.size() != b.memory_series.size()) return false;
+  for (std::size_t i = 0; i < a.memory_series.size(); ++i) {
+    const serving::MemoryBin &x = a.memory_series[i], &y = b.memory_series[i];
+    if (x.pool != y.pool || x.begin != y.begin || x.end != y.end) return false;
+    if (!std::equal(x.kv.begin(), x.kv.end(), y.kv.begin(), y.kv.end(), same)) return false;
+  }
+  return true;
+}
+
+bool near(double a, double b) { return std::abs(a - b) <= 1e-9 * std::max(std::abs(a), std::abs(b)); }
+
+// One pool: the parts of each interval fill the device, and their KV is that of the time series.
+void check_memory(const serving::Results& results) {
+  const serving::MemoryBudget& budget = results.memory.front();
+  RC_ASSERT(results.memory_series.size() == results.timeseries.size());
+  std::int64_t fullest = 0;
+  for (std::size_t i = 0; i < results.memory_series.size(); ++i) {
+    const serving::MemoryBin& bin = results.memory_series[i];
+    const serving::TimeseriesRow& row = results.timeseries[i];
+    RC_ASSERT(bin.begin == row.begin);
+    RC_ASSERT(bin.end == row.end);
+    std::int64_t worst = 0;
+    double mean = 0;
+    for (const serving::MemoryPart& part : serving::memory_stack(budget, bin.kv, {})) {
+      worst += part.bytes.worst_bytes;
+      mean += part.bytes.mean_bytes;
+      RC_ASSERT(part.bytes.worst_bytes >= part.bytes.worst_waste_bytes);
+      RC_ASSERT(part.bytes.worst_waste_bytes >= 0);
+      RC_ASSERT(part.bytes.mean_waste_bytes >= 0);
+    }
+    RC_ASSERT(worst == budget.total.value);
+    RC_ASSERT(near(mean, budget.total.as_double()));
+    double used = 0, waste = 0;
+    worst = 0;
+    for (const serving::KvPart& part : bin.kv) {
+      used += part.mean_bytes;
+      waste += part.mean_waste_bytes;
+      worst += part.worst_bytes;
+    }
+    const auto devices = static_cast<double>(budget.devices);
+    RC_ASSERT(near(used * devices, row.mean_kv_bytes));
+    RC_ASSERT(near(waste * devices, row.mean_kv_waste_bytes));
+    RC_ASSERT(static_cast<double>(worst) >= used * (1 - 1e-9));
+    RC_ASSERT(worst <= budget.kv_peak.value);
+    fullest = std::max(fullest, worst);
+  }
+  RC_ASSERT(results.memory_use.front().fullest.used == fullest);
+  if (results.preemptions == 0) RC_ASSERT(fullest == budget.kv_peak.value);
+}
+
 }  // namespace
 
 TEST_CASE("random scenarios obey the laws, and memo and folding change no bit") {
@@ -94,6 +154,7 @@ TEST_CASE("random scenarios obey the laws, and memo and folding change no bit") 
       RC_LOG() << check.name << ": " << check.detail << "\n";
       RC_ASSERT(check.held);
     }
+    check_memory(base);
     RC_ASSERT(base.served + base.refused == *scenario.workload.stop->requests);
     RC_ASSERT(base.refused == 0 || !scenario.deployment.engine.scheduler.chunked_prefill);
     for (const auto& other : {run(scenario, false, true), run(scenario, true, false)}) {
@@ -101,6 +162,7 @@ TEST_CASE("random scenarios obey the laws, and memo and folding change no bit") 
       RC_ASSERT(other.step_time.by_part == base.step_time.by_part);
       RC_ASSERT(other.step_time.by_resource == base.step_time.by_resource);
       RC_ASSERT(other.clock_end == base.clock_end);
+      RC_ASSERT(same_memory(other, base));
     }
   }));
 }
@@ -150,6 +212,7 @@ TEST_CASE("where nothing is shared, kernel fidelity is step fidelity to the tick
     }
     RC_ASSERT(kernel.clock_end == step.clock_end);
     RC_ASSERT(kernel.steps == step.steps);
+    RC_ASSERT(same_memory(kernel, step));
     RC_ASSERT(kernel.step_time.total == step.step_time.total);
     RC_ASSERT(kernel.step_time.by_part == step.step_time.by_part);
     RC_ASSERT(kernel.step_time.by_resource == step.step_time.by_resource);

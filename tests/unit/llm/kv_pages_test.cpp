@@ -56,6 +56,54 @@ TEST_CASE("units of a sequence are its pages, counted token by token") {
   }
 }
 
+TEST_CASE("the parts of a sequence are its units and its bytes, and nothing more") {
+  for (const char* name : {"llama-3.1-8b", "gpt-oss-20b", "deepseek-v3.2", "qwen3-next-80b-a3b",
+                           "deepseek-v4-flash", "llama-4-scout"}) {
+    const Architecture model = zoo(name);
+    const KvPages pages(model, {2, 1, 1}, bf16, 256);
+    std::vector<KvBytes> all(pages.parts());
+    CHECK(pages.parts() == kv_rows(model, {2, 1, 1}, bf16).size() + 1);
+    for (const std::int64_t tokens : {0, 1, 128, 129, 256, 257, 1025, 9000}) {
+      INFO(name << ", " << tokens << " tokens");
+      std::vector<KvBytes> parts(pages.parts());
+      pages.add_bytes(tokens, 1, parts);
+      KvBytes sum;
+      for (const KvBytes& part : parts) {
+        CHECK(part.used >= part.held);
+        CHECK(part.held >= 0);
+        sum.used += part.used;
+        sum.held += part.held;
+      }
+      CHECK(sum.used == pages.units(tokens) * pages.unit_bytes());
+      CHECK(sum.held == pages.held_bytes(tokens));
+      const std::int64_t state = tokens > 0 ? state_bytes(model, {2, 1, 1}) : 0;
+      CHECK(parts.back() == KvBytes{state, state});
+      pages.add_bytes(tokens, 3, all);
+      pages.add_bytes(tokens, -2, all);
+      pages.add_bytes(tokens, -1, all);
+    }
+    CHECK(all == std::vector<KvBytes>(pages.parts()));
+  }
+  // Plain pages have no bytes in them.
+  std::vector<KvBytes> plain(2);
+  KvPages(16).add_bytes(33, 1, plain);
+  CHECK(plain == std::vector<KvBytes>{{3, 0}, {0, 0}});
+}
+
+TEST_CASE("kinds of rows have names, no two alike") {
+  const auto names = [](const char* model) { return kv_names(kv_rows(zoo(model), {}, bf16)); };
+  using Names = std::vector<std::string>;
+  CHECK(names("llama-3.1-8b") == Names{"full"});
+  CHECK(names("gpt-oss-20b") == Names{"window_128", "full"});
+  CHECK(names("llama-4-scout") == Names{"chunk_8192", "full"});
+  CHECK(names("deepseek-v3.2") == Names{"latent"});
+  CHECK(names("deepseek-v4-flash") == Names{"window_128", "pooled_4", "pooled_128"});
+  const std::vector<KvRows> alike = {{1, 10}, {1, 20}, {1, 10, 1, 64, KvKind::window}, {1, 30}};
+  CHECK(kv_names(alike) == Names{"full", "full_2", "window_64", "full_3"});
+  const auto rows = kv_rows(zoo("deepseek-v3.2"), {}, bf16);
+  CHECK(rows.at(0).index_bytes == 256);
+}
+
 TEST_CASE("a model of one kind of row has units of one page") {
   const KvPages pages(zoo("llama-3.1-8b"), {8, 1, 1}, bf16, 16);
   CHECK(pages.unit_bytes() == 16 * 16'384);

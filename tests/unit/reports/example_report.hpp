@@ -42,7 +42,7 @@ inline RunReport example_report() {
   refused.arrival = core::Time{3'000'000'000'000};
   results.requests = {served, refused};
   results.timeseries = {
-      {core::Time{0}, core::Time{1'000'000'000'000}, 2, 1, 100, 3, 5, 0, 0.5, 0.25, 1e9, 0.125, 5e7}};
+      {core::Time{0}, core::Time{1'000'000'000'000}, 2, 1, 100, 3, 5, 0, 0.5, 0.25, 1e9, 0.125, 5e7, 6}};
   results.experts = {{3, 0, 10}, {3, 1, 30}};
   serving::MemoryBudget budget;
   budget.pool = "main";
@@ -56,8 +56,13 @@ inline RunReport example_report() {
   budget.kv_bytes_per_token = 1024;
   budget.kv_peak_blocks = 200;
   budget.kv_peak_waste_bytes = 4096;
-  budget.kv_groups = {{12, 2048, 1, 128}, {30, 1280, 4, 0}};
+  budget.kv_groups = {{12, 2048, 1, 128, llm::KvKind::window}, {30, 1280, 4, 0, llm::KvKind::pooled, 256}};
   results.memory = {budget};
+  const std::vector<serving::KvPart> kv = {{1.5e6, 2.5e5, 24'000, 6'000}, {5e6, 1e6, 64'000, 1'280}, {}};
+  results.memory_series = {{0, core::Time{0}, core::Time{1'000'000'000'000}, kv}};
+  results.memory_use = {{{core::Time{500'000'000'000}, 0, 1, 88'000, {}},
+                         kv,
+                         {{25'000, core::Time{250'000'000'000}}, {64'000, core::Time{500'000'000'000}}, {}}}};
   results.mean_kv_bytes = 1e9;
   results.mean_kv_waste_bytes = 5e7;
   results.memory_events = {{serving::MemoryEventKind::preemption, "main", 0, 1, 9,

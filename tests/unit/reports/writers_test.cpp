@@ -43,10 +43,23 @@ TEST_CASE("timeseries.csv and experts.csv") {
   CHECK(written(write_timeseries_csv, example_report().results) ==
         "begin_s,end_s,arrivals,finished,prefill_tokens,decode_tokens,steps,preemptions,mean_running,mean_"
         "waiting,"
-        "mean_kv_bytes,busy_fraction,mean_kv_waste_bytes\n0,1,2,1,100,3,5,0,0.5,0.25,1000000000,0.125,"
-        "50000000\n");
+        "mean_kv_bytes,busy_fraction,mean_kv_waste_bytes,admission_stops\n0,1,2,1,100,3,5,0,0.5,0.25,"
+        "1000000000,0.125,"
+        "50000000,6\n");
   CHECK(written(write_experts_csv, example_report().results) == "layer,expert,tokens\n3,0,10\n3,1,30\n");
   CHECK(written(write_experts_csv, serving::Results{}) == "layer,expert,tokens\n");
+}
+
+TEST_CASE("memory.csv has the stack of a device") {
+  CHECK(written(write_memory_csv, example_report().results) ==
+        "begin_s,end_s,pool,category,mean_bytes,mean_waste_bytes,worst_bytes,worst_waste_bytes\n"
+        "0,1,main,weights,75161927680,0,75161927680,0\n"
+        "0,1,main,kv_window_128,1500000,250000,24000,6000\n"
+        "0,1,main,kv_pooled_4,4000000,800000,51200,1024\n"
+        "0,1,main,kv_pooled_4_index_keys,1000000,200000,12800,256\n"
+        "0,1,main,kv_free,37574463840,0,37580875840,0\n");
+  CHECK(written(write_memory_csv, serving::Results{}) ==
+        "begin_s,end_s,pool,category,mean_bytes,mean_waste_bytes,worst_bytes,worst_waste_bytes\n");
 }
 
 TEST_CASE("results.json says what it rests on") {
@@ -73,6 +86,22 @@ TEST_CASE("results.json says what it rests on") {
   CHECK(at(node, "/memory/0/kv_groups/0/keeps_tokens").integer == 128);
   CHECK(at(node, "/memory/0/kv_groups/1/tokens_per_row").integer == 4);
   CHECK(at(node, "/memory/0/kv_groups/1/keeps_tokens").kind == config::Node::Kind::null);
+  CHECK(at(node, "/memory/0/kv_groups/0/name").text == "window_128");
+  CHECK(at(node, "/memory/0/kv_groups/1/name").text == "pooled_4");
+  CHECK(at(node, "/memory/0/kv_groups/1/index_key_bytes").integer == 256);
+  CHECK(at(node, "/memory_over_time/0/pool").text == "main");
+  CHECK(at(node, "/memory_over_time/0/fullest_at_s").real == 0.5);
+  CHECK(at(node, "/memory_over_time/0/fullest_replica").integer == 0);
+  CHECK(at(node, "/memory_over_time/0/fullest_dp_rank").integer == 1);
+  CHECK(at(node, "/memory_over_time/0/categories/1/category").text == "kv_window_128");
+  CHECK(at(node, "/memory_over_time/0/categories/1/mean_bytes").real == 1.5e6);
+  CHECK(at(node, "/memory_over_time/0/categories/1/mean_waste_bytes").real == 2.5e5);
+  CHECK(at(node, "/memory_over_time/0/categories/1/fullest_bytes").integer == 24'000);
+  CHECK(at(node, "/memory_over_time/0/categories/1/fullest_waste_bytes").integer == 6'000);
+  CHECK(at(node, "/memory_over_time/0/categories/1/peak_bytes").integer == 25'000);
+  CHECK(at(node, "/memory_over_time/0/categories/1/peak_at_s").real == 0.25);
+  CHECK(at(node, "/memory_over_time/0/categories/3/peak_bytes").integer == 12'800);
+  CHECK(at(node, "/memory_over_time/0/categories/3/peak_at_s").real == 0.5);
   CHECK(at(node, "/kv_use/mean_bytes").real == 1e9);
   CHECK(at(node, "/kv_use/mean_waste_bytes").real == 5e7);
   CHECK(at(node, "/memory_events/0/event").text == "preemption");
@@ -101,6 +130,8 @@ TEST_CASE("the summary gives the verdict first and stays within 100 columns") {
     CHECK(text.find("SLO MISSED: 1 of 2 rules missed") < text.find("Latency"));
     CHECK(text.find("checks: 2 of 2 held") != std::string::npos);
     CHECK(text.find("0.123 USD per million tokens") != std::string::npos);
+    CHECK(text.find("kv_pooled_4_index_keys") != std::string::npos);
+    CHECK(text.find("fullest at 500 ms (replica 0, data-parallel rank 1)") != std::string::npos);
     CHECK(text.find("5.0 % of the KV blocks in use hold no token") != std::string::npos);
     CHECK(text.find("first preemption in pool main at 1.5") != std::string::npos);
     if (width >= 100) CHECK(text.find("memory.utilization 0.95") != std::string::npos);
@@ -129,11 +160,11 @@ TEST_CASE("the files appear together and their digests are right") {
   const io::testing::TemporaryFolder folder;
   const std::filesystem::path target = folder.path() / "a" / "b";
   const auto files = write_result_files(target, example_report(), {});
-  REQUIRE(files.size() == 4);
+  REQUIRE(files.size() == 5);
   CHECK(files.front().name == "results.json");
   for (const WrittenFile& file : files) CHECK(io::sha256_hex_of_file(target / file.name) == file.sha256);
   CHECK(std::filesystem::exists(target / "run_info.json"));
-  CHECK(std::distance(std::filesystem::directory_iterator(target), {}) == 5);
+  CHECK(std::distance(std::filesystem::directory_iterator(target), {}) == 6);
 }
 
 TEST_CASE("nothing appears if one file cannot be written") {
