@@ -5,10 +5,13 @@
 
 #include "models/llm/weights.hpp"
 #include "sim/core/integers.hpp"
+#include "sim/core/time.hpp"
 
 namespace moesim::llm {
 
 namespace {
+
+using core::Int128;
 
 constexpr std::int64_t kBiasBytes = 2;       // biases and norms are bf16
 constexpr std::int64_t kScoreBiasBytes = 4;  // e_score_correction_bias is f32
@@ -147,34 +150,35 @@ std::int64_t attention_live(const RecurrentAttention& attention, std::int64_t hi
 
 std::int64_t attention_live(const NoAttention&, std::int64_t, std::int64_t) { return 0; }
 
-// Live bytes of one layer's FFN on one rank, without the residual stream.
-std::int64_t ffn_live(const DenseFfn& ffn, std::int64_t hidden, const Layout& layout, const Formats&,
-                      std::int64_t tokens) {
-  return tokens * (hidden + (ffn.gated ? 3 : 2) * (ffn.width / layout.tp)) * kStreamBytes;
+// Live bytes of one layer's FFN on one rank, without the residual stream. Steps and models may each be as
+// large as their bounds allow, so products of both take 128 bits.
+Int128 ffn_live(const DenseFfn& ffn, std::int64_t hidden, const Layout& layout, const Formats&,
+                std::int64_t tokens) {
+  return Int128{tokens} * (hidden + (ffn.gated ? 3 : 2) * (ffn.width / layout.tp)) * kStreamBytes;
 }
 
-std::int64_t ffn_live(const NoFfn&, std::int64_t, const Layout&, const Formats&, std::int64_t) { return 0; }
+Int128 ffn_live(const NoFfn&, std::int64_t, const Layout&, const Formats&, std::int64_t) { return 0; }
 
 // The rows of a rank's experts at perfect balance: gathered input, gate and up, product, output.
-std::int64_t expert_buffer_bytes(const MoeFfn& ffn, std::int64_t hidden, const Layout& layout,
-                                 const Formats& formats, std::int64_t tokens) {
-  const std::int64_t rows = core::divide_up(tokens * layout.dp * ffn.top_k, layout.ep);
+Int128 expert_buffer_bytes(const MoeFfn& ffn, std::int64_t hidden, const Layout& layout,
+                           const Formats& formats, std::int64_t tokens) {
+  const Int128 rows = (Int128{tokens} * layout.dp * ffn.top_k + layout.ep - 1) / layout.ep;
   const std::int64_t width = ffn.expert_width / layout.moe_tp();
   const std::int64_t inputs = ffn.row_width(hidden);
   return rows * (row_bytes(inputs, formats.linear_activations()) +
                  ((ffn.gated ? 3 : 2) * width + inputs) * kStreamBytes);
 }
 
-std::int64_t ffn_live(const MoeFfn& ffn, std::int64_t hidden, const Layout& layout, const Formats& formats,
-                      std::int64_t tokens) {
+Int128 ffn_live(const MoeFfn& ffn, std::int64_t hidden, const Layout& layout, const Formats& formats,
+                std::int64_t tokens) {
   const MoeExchange exchange = moe_exchange(layout);
   const std::int64_t group_tokens = tokens * layout.dp;
   std::int64_t own_tokens = tokens;  // whose normed input, routed and shared experts are on this rank
   if (exchange == MoeExchange::dispatch) own_tokens = core::divide_up(tokens, layout.tp);
   if (exchange == MoeExchange::gather_scatter) own_tokens = group_tokens;
   const std::int64_t shared = ffn.total_shared_width() / shared_expert_shards(layout);
-  return tokens * hidden * kStreamBytes +
-         own_tokens * (hidden + (ffn.gated ? 3 : 2) * shared) * kStreamBytes +
+  return Int128{tokens} * hidden * kStreamBytes +
+         Int128{own_tokens} * (hidden + (ffn.gated ? 3 : 2) * shared) * kStreamBytes +
          expert_buffer_bytes(ffn, hidden, layout, formats, tokens);
 }
 
@@ -191,7 +195,7 @@ ByCategory weight_bytes_per_rank(const Architecture& architecture, const Layout&
 
 std::int64_t absorbed_copy_bytes(const Architecture& architecture, const Layout& layout,
                                  const Formats& formats, std::int64_t bytes_per_weight) {
-  if (formats.of(WeightKind::attention).weights == NumberFormat::bf16) return 0;
+  if (element_bits(formats.of(WeightKind::attention).weights) >= 16) return 0;
   std::int64_t weights = 0;
   for (const LayerGroup& group : architecture.layers) {
     if (const auto* latent = std::get_if<LatentAttention>(&group.attention))
@@ -399,20 +403,22 @@ const LatentAttention* expanding(const AttentionShape& shape) {
 }
 
 // Keys and values that a layer makes of cached rows.
-std::int64_t expanded_context_bytes(const AttentionShape& shape, std::int64_t tp, const StepShape& step) {
+Int128 expanded_context_bytes(const AttentionShape& shape, std::int64_t tp, const StepShape& step) {
   const LatentAttention* latent = expanding(shape);
-  return latent == nullptr ? 0 : step.latent_context_rows * expanded_row_elements(*latent, tp) * kStreamBytes;
+  if (latent == nullptr) return 0;
+  return Int128{step.latent_context_rows} * expanded_row_elements(*latent, tp) * kStreamBytes;
 }
 
 // Buffers that all layers share and that stay when a layer is done, in bytes.
 struct KeptBuffers {
-  std::int64_t latent_rows = 0;
-  std::int64_t experts = 0;
+  Int128 latent_rows = 0;
+  Int128 experts = 0;
 
   void add(const LayerGroup& group, const Architecture& architecture, const Layout& layout,
            const Formats& formats, const StepShape& step) {
     if (const LatentAttention* latent = expanding(group.attention)) {
-      latent_rows = std::max(latent_rows, step.latent_context_rows * latent->cached_dim() * kStreamBytes);
+      latent_rows =
+          std::max(latent_rows, Int128{step.latent_context_rows} * latent->cached_dim() * kStreamBytes);
     }
     const auto* moe = std::get_if<MoeFfn>(&group.ffn);
     if (moe != nullptr && step.keeps_expert_buffers) {
@@ -428,15 +434,15 @@ std::int64_t activation_peak_bytes(const Architecture& architecture, const Layou
                                    const Formats& formats, const StepShape& step) {
   const std::int64_t hidden = architecture.hidden_size;
   const std::int64_t vocab = padded_vocab(architecture, layout);
-  std::int64_t largest = step.logit_sequences * vocab * step.sampler_bytes;
+  Int128 largest = Int128{step.logit_sequences} * vocab * step.sampler_bytes;
   KeptBuffers kept;
   for (const LayerGroup& group : architecture.layers) kept.add(group, architecture, layout, formats, step);
   for (const LayerGroup& group : architecture.layers) {
-    const std::int64_t attention =
-        step.tokens * kStreamBytes *
+    const Int128 attention =
+        Int128{step.tokens} * kStreamBytes *
         std::visit([&](const auto& shape) { return attention_live(shape, hidden, layout.tp); },
                    group.attention);
-    std::int64_t ffn = std::visit(
+    Int128 ffn = std::visit(
         [&](const auto& shape) { return ffn_live(shape, hidden, layout, formats, step.tokens); }, group.ffn);
     const auto* moe = std::get_if<MoeFfn>(&group.ffn);
     if (moe != nullptr && step.keeps_expert_buffers)
@@ -446,8 +452,9 @@ std::int64_t activation_peak_bytes(const Architecture& architecture, const Layou
                             expanded_context_bytes(group.attention, layout.tp, step),
                         ffn});
   }
-  return step.tokens * hidden * architecture.residual_streams * kStreamBytes + kept.latent_rows +
-         kept.experts + largest;
+  const Int128 sum = Int128{step.tokens} * hidden * architecture.residual_streams * kStreamBytes +
+                     kept.latent_rows + kept.experts + largest;
+  return static_cast<std::int64_t>(std::min(sum, Int128{kMostActivationBytes}));
 }
 
 ExchangeBuffers exchange_buffers(const Architecture& architecture, const Layout& layout,
@@ -457,11 +464,14 @@ ExchangeBuffers exchange_buffers(const Architecture& architecture, const Layout&
   for (const LayerGroup& group : architecture.layers) {
     const auto* moe = std::get_if<MoeFfn>(&group.ffn);
     if (moe == nullptr) continue;
-    const std::int64_t rows = moe->experts / layout.ep * max_tokens_per_rank * layout.ep;
+    const Int128 rows = Int128{moe->experts} / layout.ep * max_tokens_per_rank * layout.ep;
     const std::int64_t width = moe->row_width(architecture.hidden_size);
+    const auto bytes = [&](std::int64_t row) {
+      return static_cast<std::int64_t>(std::min(rows * row, Int128{kMostActivationBytes}));
+    };
     buffers.dispatch_bytes =
-        std::max(buffers.dispatch_bytes, rows * row_bytes(width, formats.linear_activations()));
-    buffers.combine_bytes = std::max(buffers.combine_bytes, rows * width * kStreamBytes);
+        std::max(buffers.dispatch_bytes, bytes(row_bytes(width, formats.linear_activations())));
+    buffers.combine_bytes = std::max(buffers.combine_bytes, bytes(width * kStreamBytes));
   }
   return buffers;
 }

@@ -26,8 +26,8 @@ namespace moesim::llm {
 
 // Bytes on one rank of the second copy of the up projections of latent attention, `bytes_per_weight` each.
 // The absorbed form multiplies with them by heads, for which engines expand quantised weights at load time
-// (vLLM's W_UK_T and W_UV, SGLang's w_kc and w_vc). None where the weights of attention are bf16: there the
-// same bytes are viewed.
+// (vLLM's W_UK_T and W_UV, SGLang's w_kc and w_vc). None where the weights of attention have 16 or 32 bits:
+// there the same bytes are viewed.
 [[nodiscard]] std::int64_t absorbed_copy_bytes(const Architecture& architecture, const Layout& layout,
                                                const Formats& formats, std::int64_t bytes_per_weight);
 
@@ -138,6 +138,10 @@ struct StepShape {
   // The buffers of the experts stay allocated while other layers and the sampler run.
   bool keeps_expert_buffers = false;
 };
+
+// More than any device has, and small enough that sums with it fit 63 bits: what is counted as activations or
+// as a buffer at most.
+inline constexpr std::int64_t kMostActivationBytes = std::int64_t{1} << 60;
 
 // Peak of the activations of one step on one rank, in bytes: residual stream (tokens x hidden, bf16) + the
 // gathered rows of cached context of latent attention (bf16, kept) + the experts' buffers where they are kept

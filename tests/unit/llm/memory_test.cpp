@@ -154,8 +154,34 @@ TEST_CASE("latent attention expands cached rows for chunks of prompts") {
   // Quantised up projections are copied for the absorbed form: 61 layers of 128 heads.
   CHECK(absorbed_copy_bytes(model, {1, 1, 1}, weights_in(fp8_block), 2) == 61LL * 512 * 128 * 256 * 2);
   CHECK(absorbed_copy_bytes(model, {8, 1, 1}, weights_in(fp8_block), 2) == 61LL * 512 * 16 * 256 * 2);
-  CHECK(absorbed_copy_bytes(model, {8, 1, 1}, {}, 2) == 0);
+  for (const NumberFormat plain : {NumberFormat::bf16, NumberFormat::fp16, NumberFormat::fp32})
+    CHECK(absorbed_copy_bytes(model, {8, 1, 1}, weights_in(plain), 2) == 0);
   CHECK(absorbed_copy_bytes(zoo("llama-3.1-8b"), {1, 1, 1}, weights_in(fp8_block), 2) == 0);
+}
+
+TEST_CASE("activations and buffers of sizes beyond any device are large, not negative") {
+  const auto latent = [](std::int64_t v_head_dim) {
+    Architecture model = zoo("deepseek-v2-lite");
+    for (LayerGroup& group : model.layers) {
+      auto& attention = std::get<LatentAttention>(group.attention);
+      attention.heads = 1'000'000'000;
+      attention.v_head_dim = v_head_dim;
+    }
+    return model;
+  };
+  // Rows of 128 + v_head_dim for each head: 63 bits are passed, and the bound is told.
+  const StepShape step{1, 1, 6, 65536};
+  CHECK(activation_peak_bytes(latent(128), {}, {}, step) > 65536LL * 1'000'000'000 * 256 * 2);
+  CHECK(activation_peak_bytes(latent(100'000), {}, {}, step) == kMostActivationBytes);
+  Architecture experts = zoo("mixtral-8x7b");
+  for (LayerGroup& group : experts.layers) {
+    auto& moe = std::get<MoeFfn>(group.ffn);
+    moe.experts = moe.top_k = 1'000'000'000;
+  }
+  CHECK(activation_peak_bytes(experts, {1, 8, 8}, {}, {10'000'000, 1}) == kMostActivationBytes);
+  const auto buffers = exchange_buffers(experts, {1, 8, 8}, {}, 10'000'000);
+  CHECK(buffers.dispatch_bytes == kMostActivationBytes);
+  CHECK(buffers.combine_bytes == kMostActivationBytes);
 }
 
 TEST_CASE("exchange buffers are those of DeepEP's low-latency mode") {
