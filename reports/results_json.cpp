@@ -155,9 +155,10 @@ Node memory_node(const serving::MemoryBudget& budget, bool tightest) {
 Node memory_use_node(const serving::MemoryBudget& budget, const serving::MemoryUse& use) {
   Node node = Node::object();
   node.set("pool", text(budget.pool));
-  node.set("fullest_at_s", Node::of(use.fullest.at.seconds()));
-  node.set("fullest_replica", Node::of(use.fullest.replica));
-  node.set("fullest_dp_rank", Node::of(use.fullest.dp_rank));
+  const bool used = use.fullest.used > 0;
+  node.set("fullest_at_s", used ? Node::of(use.fullest.at.seconds()) : Node{});
+  node.set("fullest_replica", used ? Node::of(use.fullest.replica) : Node{});
+  node.set("fullest_dp_rank", used ? Node::of(use.fullest.dp_rank) : Node{});
   Node categories = Node::array();
   for (const serving::MemoryPart& part : serving::memory_stack(budget, use.kv, use.peaks)) {
     Node category = Node::object();

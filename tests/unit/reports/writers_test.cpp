@@ -102,6 +102,12 @@ TEST_CASE("results.json says what it rests on") {
   CHECK(at(node, "/memory_over_time/0/categories/1/peak_at_s").real == 0.25);
   CHECK(at(node, "/memory_over_time/0/categories/3/peak_bytes").integer == 12'800);
   CHECK(at(node, "/memory_over_time/0/categories/3/peak_at_s").real == 0.5);
+  // A pool that never used a block has no fullest device.
+  report.results.memory_use.front().fullest = {};
+  const config::Node unused = results_node(report);
+  for (const char* key : {"fullest_at_s", "fullest_replica", "fullest_dp_rank"}) {
+    CHECK(at(unused, std::string("/memory_over_time/0/") + key).kind == config::Node::Kind::null);
+  }
   CHECK(at(node, "/kv_use/mean_bytes").real == 1e9);
   CHECK(at(node, "/kv_use/mean_waste_bytes").real == 5e7);
   CHECK(at(node, "/memory_events/0/event").text == "preemption");
