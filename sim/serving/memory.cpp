@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "sim/serving/engine_rank.hpp"
@@ -155,14 +156,32 @@ struct LargestTerm {
 
 constexpr std::string_view kMoreMemory = "a GPU with more memory";
 
-LargestTerm largest_term(const Scenario& scenario, const MemoryBudget& budget) {
+// Activations follow the sampler's rows, the tokens of a step, or neither (cached rows of a long context).
+LargestTerm activation_term(const Scenario& scenario, const MemoryBudget& budget, const Pool& pool) {
+  const auto halves = [&](std::optional<std::int64_t> SchedulerSettings::*setting) {
+    Scenario changed = scenario;
+    changed.deployment.scheduler.*setting = 1;
+    return 2 * memory_budget(changed, budget.pool, pool).activations.value < budget.activations.value;
+  };
+  const EffectiveLimits limits = effective_limits(scenario);
+  if (halves(&SchedulerSettings::max_num_seqs)) {
+    return {fmt::format("activations of steps with logits of {} sequences",
+                        std::min(limits.max_num_seqs, limits.max_num_batched_tokens)),
+            "a smaller deployment.scheduler.max_num_seqs", budget.activations};
+  }
+  const std::string words = fmt::format("activations of steps of {} tokens", limits.max_num_batched_tokens);
+  if (!halves(&SchedulerSettings::max_num_batched_tokens))
+    return {words, std::string(kMoreMemory), budget.activations};
+  return {words, "a smaller deployment.scheduler.max_num_batched_tokens", budget.activations};
+}
+
+LargestTerm largest_term(const Scenario& scenario, const MemoryBudget& budget, const Pool& pool) {
   const double fraction = scenario.memory.utilization.value_or(scenario.deployment.engine.kv.fraction.value);
   const std::int64_t tokens = effective_limits(scenario).max_num_batched_tokens;
   const LargestTerm terms[] = {
       {fmt::format("what the budget rule keeps free (memory.utilization {})", fraction),
        "a larger memory.utilization", budget.reserved},
-      {fmt::format("activations of steps of {} tokens", tokens),
-       "a smaller deployment.scheduler.max_num_batched_tokens", budget.activations},
+      activation_term(scenario, budget, pool),
       {fmt::format("exchange buffers for steps of {} tokens", tokens),
        "a smaller deployment.scheduler.max_num_batched_tokens", budget.exchange_buffers},
       {"communicators", "fewer parallel groups", budget.communicators},
@@ -172,31 +191,56 @@ LargestTerm largest_term(const Scenario& scenario, const MemoryBudget& budget) {
                            [](const LargestTerm& a, const LargestTerm& b) { return a.bytes < b.bytes; });
 }
 
-// The scenario's own settings are to blame if the pool fits with those of the engine. Says so, or "".
-std::string blamed_setting(const Scenario& scenario, const std::string& name, const Pool& pool) {
-  const MemoryBudget now = memory_budget(scenario, name, pool);
-  const auto fits = [&](bool without_utilization, bool without_tokens) {
-    Scenario changed = scenario;
-    if (without_utilization) changed.memory.utilization.reset();
-    if (without_tokens) changed.deployment.scheduler.max_num_batched_tokens.reset();
-    return memory_budget(changed, name, pool).kv_blocks > 0;
-  };
-  const auto& utilization = scenario.memory.utilization;
-  const auto& tokens = scenario.deployment.scheduler.max_num_batched_tokens;
+// A setting of the scenario that takes memory, and what it does.
+struct Setting {
+  std::string words;
+  void (*reset)(Scenario&);
+};
+
+std::vector<Setting> own_settings(const Scenario& scenario, const MemoryBudget& now) {
   const cost::EngineProfile& engine = scenario.deployment.engine;
-  const std::string raise = utilization
-                                ? fmt::format("memory.utilization {} keeps {} free: with the engine's {}",
-                                              *utilization, gib(now.reserved), engine.kv.fraction.value)
-                                : "";
-  const std::string lower =
-      tokens ? fmt::format(
-                   "max_num_batched_tokens {} needs {} for activations and buffers: with the engine's {}",
-                   *tokens, gib(now.activations + now.exchange_buffers),
-                   engine.scheduler.max_num_batched_tokens.value)
-             : "";
-  if (utilization && fits(true, false)) return raise + " it fits";
-  if (tokens && fits(false, true)) return lower + " it fits";
-  if (utilization && tokens && fits(true, true)) return fmt::format("{}, and {}, it fits", raise, lower);
+  const SchedulerSettings& scheduler = scenario.deployment.scheduler;
+  std::vector<Setting> settings;
+  if (scenario.memory.utilization) {
+    settings.push_back(
+        {fmt::format("memory.utilization {} keeps {} free: with the engine's {}",
+                     *scenario.memory.utilization, gib(now.reserved), engine.kv.fraction.value),
+         [](Scenario& changed) { changed.memory.utilization.reset(); }});
+  }
+  if (scheduler.max_num_seqs) {
+    settings.push_back(
+        {fmt::format("max_num_seqs {} needs {} for activations: with the engine's {}",
+                     *scheduler.max_num_seqs, gib(now.activations), engine.scheduler.max_num_seqs.value),
+         [](Scenario& changed) { changed.deployment.scheduler.max_num_seqs.reset(); }});
+  }
+  if (scheduler.max_num_batched_tokens) {
+    settings.push_back(
+        {fmt::format("max_num_batched_tokens {} needs {} for activations and buffers: with the engine's {}",
+                     *scheduler.max_num_batched_tokens, gib(now.activations + now.exchange_buffers),
+                     engine.scheduler.max_num_batched_tokens.value),
+         [](Scenario& changed) { changed.deployment.scheduler.max_num_batched_tokens.reset(); }});
+  }
+  return settings;
+}
+
+// The scenario's own settings are to blame if the pool fits with those of the engine. Names the fewest that
+// have to go, or "".
+std::string blamed_setting(const Scenario& scenario, const std::string& name, const Pool& pool) {
+  const std::vector<Setting> settings = own_settings(scenario, memory_budget(scenario, name, pool));
+  for (std::size_t count = 1; count <= settings.size(); ++count) {
+    for (std::uint32_t chosen = 1; chosen < 1U << settings.size(); ++chosen) {
+      if (static_cast<std::size_t>(std::popcount(chosen)) != count) continue;
+      Scenario changed = scenario;
+      std::string words;
+      for (std::size_t i = 0; i < settings.size(); ++i) {
+        if ((chosen >> i & 1U) == 0) continue;
+        settings[i].reset(changed);
+        words += (words.empty() ? "" : ", and ") + settings[i].words;
+      }
+      if (memory_budget(changed, name, pool).kv_blocks > 0)
+        return words + (count == 1 ? " it fits" : ", it fits");
+    }
+  }
   return "";
 }
 
@@ -225,7 +269,7 @@ std::string memory_remedy(const Scenario& scenario, const std::string& name, con
     if (fits(spread)) return describe(spread);
   }
   const MemoryBudget budget = memory_budget(scenario, name, pool);
-  const LargestTerm term = largest_term(scenario, budget);
+  const LargestTerm term = largest_term(scenario, budget, pool);
   const std::string remedy = term.bytes > budget.weights ? term.remedy : "smaller number formats";
   return fmt::format(
       "no larger tp, dp_attention or ep makes room: use {} (the largest part besides the weights is {}, {})",

@@ -152,22 +152,38 @@ TEST_CASE("graphs that were not counted and find no room end the run before it s
 }
 
 TEST_CASE("the remedy names the setting that is to blame and the largest part") {
-  const auto remedy = [](const std::vector<std::string>& changes) {
+  const auto remedy = [](const std::vector<std::string>& changes, std::string_view base) {
     try {
-      static_cast<void>(serving::simulate(scenario(test::kSmallScenario, changes), {}));
+      static_cast<void>(serving::simulate(scenario(base, changes), {}));
     } catch (const serving::InfeasibleError& error) {
       return error.remedy();
     }
     return std::string("it ran");
   };
-  const auto says = [&](const std::vector<std::string>& changes, std::string_view words) {
-    INFO(remedy(changes));
-    CHECK(remedy(changes).find(words) != std::string::npos);
+  const auto says = [&](const std::vector<std::string>& changes, std::string_view words,
+                        std::string_view base = test::kSmallScenario) {
+    INFO(remedy(changes, base));
+    CHECK(remedy(changes, base).find(words) != std::string::npos);
   };
   says({"memory.utilization=0.1"}, "memory.utilization 0.1 keeps");
   const std::string tokens = "deployment.scheduler.max_num_batched_tokens=9000000";
   says({tokens}, "max_num_batched_tokens 9000000 needs");
   says({"memory.utilization=0.1", tokens}, ", and max_num_batched_tokens");
+  // The sampler holds rows of sequences, at most one for each token.
+  const std::string seqs = "deployment.scheduler.max_num_seqs=100000";
+  const std::string enough = "deployment.scheduler.max_num_batched_tokens=100000";
+  says({seqs, enough}, "max_num_seqs 100000 needs 454.7 GiB for activations: with the engine's 1024 it fits");
+  says({"memory.utilization=0.1", seqs, enough}, ", and max_num_seqs 100000 needs");
+  // The engine's own limits are too large, whatever the layout.
+  says({"deployment.engine.scheduler.max_num_batched_tokens.value=9000000"},
+       "use a smaller deployment.scheduler.max_num_batched_tokens or a GPU with more memory");
+  says({"deployment.engine.scheduler.max_num_batched_tokens.value=100000",
+        "deployment.engine.scheduler.max_num_seqs.value=100000"},
+       "use a smaller deployment.scheduler.max_num_seqs or a GPU with more memory (the largest part besides "
+       "the weights is activations of steps with logits of 100000 sequences");
+  says({"model.max_context_tokens=1000000000",
+        "deployment.engine.memory.latent_context_tokens.value=1000000000"},
+       "use a GPU with more memory (the largest part besides the weights is activations", test::kMoeScenario);
   // Neither the engine's settings nor more GPUs make room: the largest part besides the weights is named.
   const std::string runtime = "deployment.engine.memory.runtime.value=90 GiB";
   says({runtime}, "the engine's runtime, 92.0 GiB");  // and its share of the device
