@@ -132,10 +132,29 @@ TEST_CASE("start-up logs: KV tokens from the logged bytes") {
   check_share(tokens_in(kQwen235b, 8.11), 178'880, 0.02);
   check_share(tokens_in(kQwen235b, (8.23 + 8.23)), 367'404, 0.02);  // SGLang
   check_share(tokens_in(kL40s, 19.37), 158'656, 0.02);
-  // Concurrency is tokens over the context.
-  CHECK(std::abs(1381 * 16 / 2048.0 - 10.79) < 0.005);
-  CHECK(std::abs(3852 * 16 / 40000.0 - 1.541) < 0.0005);
-  CHECK(std::abs(158'656 / 32768.0 - 4.842) < 0.0005);
+}
+
+TEST_CASE("start-up logs: concurrency is tokens over the context") {
+  struct Log {
+    Case scenario;
+    std::int64_t tokens, context;
+    double printed;
+  };
+  for (const Log& log : {Log{kLlama70b, 1381 * 16, 2048, 10.79}, Log{kSixteenGb, 3852 * 16, 40000, 1.541},
+                         Log{kL40s, 158'656, 32768, 4.842}}) {
+    const serving::Scenario scenario = scenario_of(log.scenario);
+    const llm::Layout layout = scenario.deployment.pools.at("main").layout();
+    serving::MemoryBudget budget;
+    budget.max_context_tokens = log.context;
+    budget.kv_budget.value =
+        log.tokens * llm::kv_bytes_per_token_per_rank(scenario.model, layout, scenario.formats().kv);
+    serving::count_blocks(budget, llm::KvPages(scenario.model, layout, scenario.formats().kv, 16));
+    INFO(log.context);
+    CHECK(budget.kv_longest_tokens == log.tokens);
+    CHECK(std::abs(static_cast<double>(budget.kv_longest_tokens) / static_cast<double>(log.context) -
+                   log.printed) < 0.006);
+    CHECK(budget.kv_full_sequences == static_cast<std::int64_t>(log.printed));
+  }
 }
 
 TEST_CASE("start-up logs: weights per rank") {
