@@ -1,5 +1,7 @@
 #include "reports/report.hpp"
 
+#include <fmt/format.h>
+
 #include "sim/config/provenance.hpp"
 
 namespace moesim::reports {
@@ -43,14 +45,30 @@ std::string_view end_words(serving::RunEnd end) {
   return "the run stopped";
 }
 
-std::string_view accuracy_sentence(const serving::Results& results) {
-  if (results.kernels) {
-    return "First roofline: kernel rates are fitted or from datasheets, but whole runs are not calibrated "
-           "against end-to-end silicon yet; contention follows from shares of resources and was not compared "
-           "with silicon";
+std::string accuracy_sentence(const RunReport& report) {
+  std::string kernels =
+      "Kernel times are a first roofline: datasheet figures times the shares of them that large kernels "
+      "reach";
+  if (const cost::KernelLibrary* library = report.scenario.kernels.get()) {
+    const std::vector<std::string> others = library->stand_ins();
+    std::string from;
+    if (others.size() == library->families().size()) {
+      from = ", where all stand in from other libraries or GPUs";
+    } else if (!others.empty()) {
+      from = fmt::format(", where {} stand in from other libraries or GPUs", fmt::join(others, ", "));
+    }
+    kernels = fmt::format(
+        "Kernel times are physics with parameters fitted to measured kernels of {} on {}{}; docs/accuracy.md "
+        "says how "
+        "far off they are on unseen shapes",
+        library->name(), library->gpu(), from);
   }
-  return "First roofline: kernel rates are fitted or from datasheets, but whole runs are not calibrated "
-         "against end-to-end silicon yet, and contention between kernels is not modelled";
+  return kernels +
+         (report.results.kernels
+              ? ". Whole runs are not compared with end-to-end silicon yet; contention follows from shares "
+                "of resources and was not compared with silicon"
+              : ". Whole runs are not compared with end-to-end silicon yet, and contention between "
+                "kernels is not modelled");
 }
 
 std::vector<double> label_shares(const serving::Results& results) {

@@ -45,7 +45,7 @@ struct RunReport {
 [[nodiscard]] std::string_view end_words(serving::RunEnd end);
 
 // The sentence about how far the model was compared with silicon. Stands in every summary and result file.
-[[nodiscard]] std::string_view accuracy_sentence(const serving::Results& results);
+[[nodiscard]] std::string accuracy_sentence(const RunReport& report);
 
 // Share of the step time whose binding number has each label, in the order of config::Label; zeros without
 // steps.

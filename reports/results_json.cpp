@@ -210,6 +210,23 @@ Node step_time_node(const execution::StepTime& time) {
   for (std::size_t i = 0; i < time.by_resource.size(); ++i)
     resources.set(kResourceKeys[i], seconds(time.by_resource[i]));
   node.set("by_resource_s", std::move(resources));
+  Node splits = Node::object();
+  for (std::size_t i = 0; i < time.splits.size(); ++i) {
+    if (time.by_part[i] == core::Duration{}) continue;
+    const execution::PartSplit& split = time.splits[i];
+    Node one = Node::object();
+    one.set("speed_of_light_s", seconds(split.speed_of_light));
+    Node bound = Node::object();
+    for (std::size_t r = 0; r < split.by_resource.size(); ++r)
+      bound.set(kResourceKeys[r], seconds(split.by_resource[r]));
+    one.set("by_resource_s", std::move(bound));
+    Node labels = Node::object();
+    for (std::size_t l = 0; l < split.by_label.size(); ++l)
+      labels.set(config::enum_name(static_cast<config::Label>(l)), seconds(split.by_label[l]));
+    one.set("by_source_s", std::move(labels));
+    splits.set(kPartKeys[i], std::move(one));
+  }
+  node.set("parts", std::move(splits));
   return node;
 }
 
@@ -280,7 +297,7 @@ Node results_node(const RunReport& report) {
   node.set("step_time", step_time_node(results.step_time));
   if (results.kernels) node.set("kernels", kernels_node(*results.kernels));
   node.set("source_shares", source_node(results));
-  node.set("accuracy", text(accuracy_sentence(results)));
+  node.set("accuracy", text(accuracy_sentence(report)));
   Node binds = Node::object();
   binds.set("limit", text(results.binds));
   binds.set("remedy", text(results.binds_detail));

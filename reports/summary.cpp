@@ -352,7 +352,8 @@ std::string time_split(const Results& results, const Style& style) {
   return out;
 }
 
-std::string quality(const Results& results, const Style& style) {
+std::string quality(const RunReport& report, const Style& style) {
+  const Results& results = report.results;
   std::vector<std::pair<std::string, double>> shares;
   const std::vector<double> values = label_shares(results);
   for (std::size_t i = 0; i < values.size(); ++i) {
@@ -363,7 +364,7 @@ std::string quality(const Results& results, const Style& style) {
       "  ",
       fmt::format("step time by the origin of the number that binds: {}", share_list(std::move(shares))),
       style);
-  return out + paragraph("  ", accuracy_sentence(results), style);
+  return out + paragraph("  ", accuracy_sentence(report), style);
 }
 
 std::string binding(const Results& results, const Style& style) {
@@ -406,7 +407,7 @@ std::string text_summary(const RunReport& report, const Style& given) {
                                   cost(results, style),
                                   memory(results, style),
                                   time_split(results, style),
-                                  quality(results, style),
+                                  quality(report, style),
                                   binding(results, style),
                                   warnings(results, style) + checks(results, style)};
   std::string out = title(report, style) + "\n" + partial_banner(report, style);

@@ -1,8 +1,10 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <type_traits>
 #include <variant>
 
+#include "models/cost/kernel_pricer.hpp"
 #include "models/cost/price.hpp"
 #include "sim/core/check.hpp"
 
@@ -100,8 +102,8 @@ void finish(Price& price) {
   price.label = weaker(price.labels[index(price.binding)], Label::derived);
 }
 
-DevicePricer::DevicePricer(const hardware::Gpu& gpu)
-    : flops_per_special_(flops_per_special(gpu.architecture)) {
+DevicePricer::DevicePricer(const hardware::Gpu& gpu, std::shared_ptr<const KernelLibrary> kernels)
+    : flops_per_special_(flops_per_special(gpu.architecture)), kernels_(std::move(kernels)) {
   for (std::size_t f = 0; f < llm::kNumberFormats; ++f) {
     const auto format = static_cast<llm::NumberFormat>(f);
     const hardware::NumberFormat units = units_for(gpu, format);
@@ -109,6 +111,7 @@ DevicePricer::DevicePricer(const hardware::Gpu& gpu)
     const bool blocks = format == llm::NumberFormat::fp8_block && units == hardware::NumberFormat::fp8;
     const auto& own = gpu.achievable.matmul_fraction.fp8_block;
     const auto& fraction = blocks && own ? *own : hardware::matmul_fraction_of(gpu, units);
+    tensor_peak_[f] = std::max<std::int64_t>(1, peak->value.value);
     tensor_[f] = {share_of(peak->value.value, fraction.value), weaker(peak->label, fraction.label)};
   }
   if (const auto* fp32 = hardware::peak_of(gpu, hardware::NumberFormat::fp32)) {
@@ -116,6 +119,8 @@ DevicePricer::DevicePricer(const hardware::Gpu& gpu)
   } else {
     vector_ = {tensor_[static_cast<std::size_t>(llm::NumberFormat::bf16)].per_second, Label::assumed};
   }
+  vector_peak_ = vector_.per_second;
+  hbm_peak_ = std::max<std::int64_t>(1, gpu.hbm.bandwidth.value.value);
   const auto& fraction = gpu.achievable.hbm_fraction;
   hbm_ = {share_of(gpu.hbm.bandwidth.value.value, fraction.value),
           weaker(gpu.hbm.bandwidth.label, fraction.label)};
@@ -136,11 +141,60 @@ Price DevicePricer::price(const llm::Work& work, const Latency& latency) const {
   price.labels[index(Resource::vector)] = vector_.label;
   price.labels[index(Resource::hbm)] = hbm_.label;
   price.labels[index(Resource::latency)] = latency.label;
+  const auto at_peak = [&](Resource resource, std::int64_t peak) {
+    return core::saturating_duration_for(price.demand[index(resource)].work, peak);
+  };
+  price.speed_of_light =
+      std::max({at_peak(Resource::tensor, tensor_peak_[static_cast<std::size_t>(work.compute)]),
+                at_peak(Resource::vector, vector_peak_), at_peak(Resource::hbm, hbm_peak_)});
   finish(price);
   return price;
 }
 
+namespace {
+
+core::Duration duration_of(double seconds) {
+  constexpr double kPicoseconds = 1e12, kLongest = 0x1p62;
+  return core::Duration{static_cast<std::int64_t>(std::min(std::ceil(seconds * kPicoseconds), kLongest))};
+}
+
+// The rate at which `work` takes so many seconds.
+std::int64_t rate_over(std::int64_t work, double seconds) {
+  if (!(seconds > 0)) return std::numeric_limits<std::int64_t>::max();
+  const double rate = std::floor(static_cast<double>(work) / seconds);
+  return rate < 0x1p62 ? std::max<std::int64_t>(1, static_cast<std::int64_t>(rate)) : std::int64_t{1} << 62;
+}
+
+}  // namespace
+
+Price DevicePricer::from_kernels(const llm::Work& work, const LibraryTime& time) const {
+  Price price = this->price(work, Latency{});
+  price.latency = duration_of(std::min(time.time.latency, time.time.total));
+  const double busy = std::max(0.0, time.time.total - time.time.latency);
+  // What the kernel waits for. Products that are not on the tensor cores are on the vector units.
+  const Resource compute = work.matmul_flops > 0 ? Resource::tensor : Resource::vector;
+  const bool by_memory = time.time.memory >= time.time.compute;
+  Resource binding = by_memory ? Resource::hbm : compute;
+  if (price.demand[index(binding)].work == 0) binding = by_memory ? compute : Resource::hbm;
+  const auto set = [&](Resource resource, double alone) {
+    Demand& demand = price.demand[index(resource)];
+    demand.rate = rate_over(demand.work, resource == binding ? busy : std::min(alone, busy));
+  };
+  set(Resource::hbm, time.time.memory);
+  set(compute, time.time.compute);
+  // The kernel's time covers what its vector units do beside the products.
+  if (compute == Resource::tensor) set(Resource::vector, 0);
+  for (std::size_t r = 0; r < kResources; ++r) price.labels[r] = time.label;
+  if (price.demand[index(binding)].work == 0) price.latency = duration_of(time.time.total);
+  finish(price);
+  price.label = time.label;
+  return price;
+}
+
 Price DevicePricer::price(const llm::Operator& op) const {
+  if (kernels_) {
+    if (const auto time = kernel_time(op, *kernels_)) return from_kernels(llm::work_of(op), *time);
+  }
   return std::visit(
       [&](const auto& one) {
         using Op = std::remove_cvref_t<decltype(one)>;

@@ -229,6 +229,11 @@ const config::Record<EngineProfile>& record_of(config::Type<EngineProfile>) {
       config::Record<E>("engine", "How a serving engine of one version behaves")
           .required("name", &E::name, "Its name", config::at_least(1))
           .required("version", &E::version, "The version whose defaults these are", config::at_least(1))
+          .optional(
+              "kernels", &E::kernels,
+              "Kernel library whose measured times price its operators (hw_configs/kernels); left out: a "
+              "roofline",
+              config::at_least(1))
           .required("scheduler", &E::scheduler, "Scheduler defaults")
           .required("kv", &E::kv, "KV cache defaults")
           .required("host", &E::host, "Host costs")

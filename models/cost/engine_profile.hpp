@@ -102,6 +102,8 @@ struct MemoryCosts {
 struct EngineProfile {
   std::string name;
   std::string version;
+  // Kernel library of hw_configs/kernels whose times price its operators; none: the first roofline.
+  std::optional<std::string> kernels;
   SchedulerDefaults scheduler;
   KvDefaults kv;
   HostCosts host;

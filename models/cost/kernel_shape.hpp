@@ -26,6 +26,9 @@ struct GemmShape {
   std::int64_t k = 0;
   llm::LinearFormats formats;
   bool quantises = false;  // the time includes the pass that quantises bf16 activations
+  // At most so many copies of the weights are what a benchmark rotates over (as many as fill L2).
+  std::int64_t benchmark_copies = 5;
+  bool eager = false;  // the benchmark launched it without a CUDA graph
 };
 
 // Rows of one rank's experts, reduced to what kernels depend on.
@@ -77,6 +80,7 @@ struct AttentionDecodeShape {
   llm::NumberFormat compute = llm::NumberFormat::bf16;
   llm::NumberFormat kv = llm::NumberFormat::bf16;
   bool latent = false;  // absorbed latent attention: one row of qk_dim per token for all heads
+  bool sinks = false;   // the softmax has a learned extra logit per head (GPT-OSS)
 };
 
 // A pass over memory without a matrix product: norms, activations, quantisation of activations.
@@ -131,7 +135,8 @@ struct CollectiveShape {
   Collective collective = Collective::all_reduce;
   std::int64_t ranks = 0;
   std::int64_t bytes = 0;
-  bool eager = false;  // launched without a CUDA graph
+  bool eager = false;          // launched without a CUDA graph
+  bool whole_numbers = false;  // of integers, which no switch adds up
 };
 
 // Dispatch or combine of an MoE layer.
@@ -148,6 +153,8 @@ struct ExchangeShape {
   std::int64_t experts = 0;
   std::int64_t row_bytes = 0;        // of one row on a link
   std::int64_t multiprocessors = 0;  // 0: not limited
+  // Ranks that a token goes to, on average, where each gets it once. 0: of uniformly random choices.
+  double destinations = 0;
 };
 
 using KernelShape = std::variant<GemmShape, MoeShape, AttentionPrefillShape, AttentionDecodeShape,

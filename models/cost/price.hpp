@@ -1,16 +1,22 @@
 // What an operator costs on a device: latency, work per resource and the rate each resource achieves.
 //
-// First roofline: T = latency + max over resources of work / rate, where a rate is the datasheet peak times
-// the share of it that large kernels of the device family reach. It knows nothing of tiles, waves or
-// occupancy.
+// With a kernel library, T is the time of the operator's kernel (models/cost/kernel_pricer.hpp): what binds
+// it gets the rate at which its work takes T less the latency, other resources the rates that they would
+// reach alone. Without one, and for operators that no family of kernels describes, a first roofline: T =
+// latency + max over resources of work / rate, where a rate is the datasheet peak times the share of it that
+// large kernels of the device family reach. It knows nothing of tiles, waves or occupancy.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string_view>
 
 #include "models/cost/engine_profile.hpp"
+#include "models/cost/kernel_library.hpp"
+#include "models/cost/link_times.hpp"
 #include "models/hardware/topology.hpp"
 #include "models/llm/operator.hpp"
 #include "sim/core/time.hpp"
@@ -35,6 +41,7 @@ struct Price {
   std::array<Demand, kResources> demand{};  // not used for Resource::latency
   std::array<config::Label, kResources> labels{};
   core::Duration time;                   // latency + the longest of work / rate
+  core::Duration speed_of_light;         // the same on the datasheet's peaks and bandwidths, without latency
   Resource binding = Resource::latency;  // what takes most of `time`
   config::Label label =
       config::Label::derived;  // of the time: that of the binding parameter, derived at best
@@ -58,7 +65,7 @@ struct Latency {
 // Prices for one GPU. Rates are computed once.
 class DevicePricer {
  public:
-  explicit DevicePricer(const hardware::Gpu& gpu);
+  explicit DevicePricer(const hardware::Gpu& gpu, std::shared_ptr<const KernelLibrary> kernels = nullptr);
 
   // The price of an operator that stays on its device. Throws core::InvariantError for a collective.
   [[nodiscard]] Price price(const llm::Operator& op) const;
@@ -73,11 +80,17 @@ class DevicePricer {
     config::Label label = config::Label::derived;
   };
   std::array<Rate, llm::kNumberFormats> tensor_{};
+  std::array<std::int64_t, llm::kNumberFormats> tensor_peak_{};  // datasheet, per second
+  std::int64_t vector_peak_ = 1;
+  std::int64_t hbm_peak_ = 1;
   std::int64_t flops_per_special_ = 16;
   Rate vector_;
   Rate hbm_;
+  [[nodiscard]] Price from_kernels(const llm::Work& work, const LibraryTime& time) const;
+
   Latency kernel_overhead_;
   Latency small_kernel_;
+  std::shared_ptr<const KernelLibrary> kernels_;
 };
 
 // Rows that travel in one dispatch (or back in one combine), of the slowest rank.
@@ -86,6 +99,7 @@ struct ExchangeLoad {
   std::int64_t sent_tokens = 0;    // of the rank that sends
   std::int64_t sent_rows = 0;      // (token, expert) rows that one rank sends
   std::int64_t received_rows = 0;  // rows that the busiest rank receives
+  std::int64_t experts = 256;      // of the layer
 };
 
 // How good the bandwidths of the links are that a group uses.
@@ -97,7 +111,11 @@ struct LinkLabels {
 // Prices of collectives over one group of devices.
 class CollectivePricer {
  public:
-  CollectivePricer(hardware::GroupProfile profile, const EngineProfile& engine, LinkLabels labels = {});
+  // With kernel libraries, what happens inside a domain and exchanges of rows take the times of their
+  // kernels; without, the costs of the engine's profile. The way between domains is the profile's in both
+  // cases.
+  CollectivePricer(hardware::GroupProfile profile, const EngineProfile& engine, LinkLabels labels = {},
+                   const LinkLibraries& libraries = {});
 
   // bytes: the whole tensor, as in llm::AllReduce. Inside a domain the fastest of one-shot (everyone sends
   // everything to everyone), two steps or a ring, and, where there is one, the switch that adds; over several
@@ -127,6 +145,14 @@ class CollectivePricer {
   [[nodiscard]] Price make(core::Duration latency, const Link& link, double scale_up_bytes,
                            double network_bytes) const;
   [[nodiscard]] Price all_reduce_in_domain(std::int64_t bytes) const;
+  [[nodiscard]] Price gathered(Collective which, std::int64_t bytes) const;
+  // Of the kernel, and `hops` to other domains with `network_bytes` from each device.
+  [[nodiscard]] Price from_kernel(const LinkTime& kernel, std::int64_t hops, double network_bytes) const;
+  // Inside all domains at once, with `hops` and bytes between them; nullopt without a library.
+  [[nodiscard]] std::optional<Price> from_library(Collective which, std::int64_t bytes, std::int64_t hops,
+                                                  double network_bytes) const;
+  [[nodiscard]] std::optional<Price> exchange_of_kernels(const ExchangeLoad& load, std::int64_t bytes_per_row,
+                                                         bool combine) const;
 
   hardware::GroupProfile profile_;
   std::int64_t smallest_domain_ = 1;
@@ -136,6 +162,8 @@ class CollectivePricer {
   std::int64_t exchange_tokens_ = 1;
   double exchange_link_share_ = 1.0, exchange_network_share_ = 1.0;
   AllToAll all_to_all_ = AllToAll::all_gather_reduce_scatter;
+  LinkTimes kernels_;
+  std::int64_t exchange_units_ = 0;  // multiprocessors of exchanges that limit themselves
 };
 
 }  // namespace moesim::cost

@@ -21,11 +21,12 @@ class DescribeCommand final : public Command {
            "moesim describe model deepseek-v3 --json\n"
            "moesim describe model path/config.json  a model from the Hugging Face hub\n"
            "moesim describe model deepseek-v3 --dense-twin  the dense model with as many parameters\n"
+           "moesim describe kernels vllm-h200-sxm  fitted kernel parameters and their errors\n"
            "moesim describe metric ttft\n"
            "moesim describe scenario deployment  the fields of a part";
   }
   std::string_view details() const override {
-    return "Topics: hardware, gpu, node, fabric, engine, model, workload, metric, policy, scenario.";
+    return "Topics: hardware, gpu, node, fabric, engine, kernels, model, workload, metric, policy, scenario.";
   }
   void declare(Arguments& arguments) override {
     arguments.flag("--dense-twin", "of a model: the dense one with all its experts in one network",

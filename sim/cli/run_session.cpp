@@ -10,6 +10,7 @@
 #include <exception>
 #include <system_error>
 
+#include "reports/detail.hpp"
 #include "reports/files.hpp"
 #include "reports/results_json.hpp"
 #include "reports/summary.hpp"
@@ -32,6 +33,15 @@ void RunFlags::declare(Arguments& arguments) {
   arguments.flag("--hash", "print the SHA-256 of each result file", hash_);
   arguments.flag("--enforce", "exit with 1 if an SLO is missed", enforce_);
   arguments.flag("--expect", "exit with 1 if an expectation of the scenario fails", expect_);
+  arguments.value(
+      "--detail", "source",
+      "also print how much of each part of the step time rests on measured, calibrated, derived or "
+      "assumed numbers, what binds it and its speed of light",
+      detail_);
+  arguments.value("--require-measured", "SHARE",
+                  "exit with 1 unless so much of the step time rests on measured or calibrated numbers, for "
+                  "example 50%",
+                  require_measured_);
   arguments.value("--until", "TIME", "stop after so much simulated time, for example 60s", until_);
   arguments.value("--max-events", "N", "stop after so many events", max_events_);
   arguments.value("--max-wall", "TIME", "stop after so much real time", max_wall_);
@@ -47,6 +57,8 @@ std::string_view RunFlags::any() const {
   if (hash_) return "--hash";
   if (enforce_) return "--enforce";
   if (expect_) return "--expect";
+  if (detail_) return "--detail";
+  if (require_measured_) return "--require-measured";
   if (until_) return "--until";
   if (max_events_) return "--max-events";
   if (max_wall_) return "--max-wall";
@@ -56,7 +68,32 @@ std::string_view RunFlags::any() const {
   return trace_.any();
 }
 
+bool RunFlags::source_detail() const {
+  if (!detail_) return false;
+  if (*detail_ == "source") return true;
+  throw config::InputError("bad_value", fmt::format("--detail: there is no detail \"{}\"", *detail_),
+                           "source");
+}
+
+std::optional<double> RunFlags::required_share() const {
+  if (!require_measured_) return std::nullopt;
+  std::string text = *require_measured_;
+  const bool percent = text.ends_with('%');
+  if (percent) text.pop_back();
+  while (text.ends_with(' ')) text.pop_back();
+  const auto value = io::parse_double(text);
+  const double share = value ? *value / (percent ? 100 : 1) : -1;
+  if (!(share >= 0 && share <= 1)) {
+    throw config::InputError(
+        "bad_value", fmt::format("--require-measured: \"{}\" is no share", *require_measured_), "50% or 0.5");
+  }
+  return share;
+}
+
 studies::RunSettings RunFlags::settings(const Context& context) const {
+  // Bad values are told before anything runs.
+  static_cast<void>(source_detail());
+  static_cast<void>(required_share());
   studies::RunSettings settings;
   settings.data_dir = context.data_dir;
   settings.tool_version = context.facts.version;
@@ -77,6 +114,7 @@ int RunFlags::exit_code(const reports::RunReport& report, int signal) const {
   if (results.end == serving::RunEnd::interrupted) return signal == SIGTERM ? kExitTerminate : kExitInterrupt;
   if (report.partial()) return kExitLimit;
   if (enforce_ && results.slo_met == false) return kExitNo;
+  if (const auto share = required_share(); share && reports::measured_share(results) < *share) return kExitNo;
   if (expect_ && !std::all_of(results.expect.begin(), results.expect.end(), held)) return kExitNo;
   return kExitOk;
 }
@@ -112,6 +150,17 @@ std::string host_name() {
 }
 
 class Session {
+ private:
+  // The verdict of --require-measured.
+  [[nodiscard]] std::string required_line(const reports::RunReport& report) const {
+    const std::optional<double> share = flags_.required_share();
+    if (!share) return "";
+    const double reached = reports::measured_share(report.results);
+    return fmt::format("\n{} rest on measured or calibrated numbers, {} are required: {}\n",
+                       reports::percent(reached) + " of the step time", reports::percent(*share),
+                       reached < *share ? "NOT MET" : "met");
+  }
+
  public:
   Session(const Context& context, const RunFlags& flags, const std::vector<PlannedRun>& plan)
       : context_(context),
@@ -220,7 +269,9 @@ class Session {
     answer.code = flags_.exit_code(report, SignalGuard::received());
     switch (context_.format) {
       case Format::text:
-        answer.text = reports::text_summary(report, context_.out_style) + hash_lines(planned, files);
+        answer.text = reports::text_summary(report, context_.out_style);
+        if (flags_.source_detail()) answer.text += reports::source_detail(report, context_.out_style);
+        answer.text += required_line(report) + hash_lines(planned, files);
         break;
       case Format::json:
         answer.document = document(report, files, answer.code);

@@ -24,6 +24,10 @@ class RunFlags {
   [[nodiscard]] bool hash() const { return hash_; }
   [[nodiscard]] bool enforce() const { return enforce_; }
   [[nodiscard]] bool expect() const { return expect_; }
+  // True for --detail source. Throws config::InputError for any other detail.
+  [[nodiscard]] bool source_detail() const;
+  // The share of --require-measured, if it was given. Throws config::InputError for what is no share.
+  [[nodiscard]] std::optional<double> required_share() const;
   // One of the flags that was given ("--until"), or "" if none was.
   [[nodiscard]] std::string_view any() const;
   // The settings without the callbacks. Throws config::InputError for a value that is no number or duration.
@@ -36,6 +40,8 @@ class RunFlags {
   std::optional<std::string> until_;
   std::optional<std::string> max_events_;
   std::optional<std::string> max_wall_;
+  std::optional<std::string> detail_;
+  std::optional<std::string> require_measured_;
   TraceFlags trace_;
   bool enforce_ = false;
   bool expect_ = false;

@@ -105,7 +105,7 @@ void KernelExecutor::end_collective(std::uint32_t slot) {
   // Drawn pairs share ports with each other, so that their price says little of how long they take alone.
   const Duration alone =
       op.pairs ? std::min(now - one.began, op.latency + pairs_alone(one)) : op.latency + op.alone;
-  add(path, alone, op.part, op.binding, op.label);
+  add(path, alone, op.part, op.binding, op.label, op.speed_of_light);
   const Duration more = (now - one.ready) - alone;
   if (more > Duration{}) add(path, more, Part::contention, op.binding, op.label);
   counts_of(one.run).bytes_ended += op.pairs ? core::Int128{0} : core::Int128{op.bytes} * one.chains.size();

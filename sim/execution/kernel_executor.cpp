@@ -302,7 +302,7 @@ void KernelExecutor::end_kernel(ChainId id) {
   if (op.alone > kLongestWork) return;
   const Time now = simulation_->now();
   const Duration alone = op.latency + op.alone;
-  add(chain.path, alone, op.part, op.binding, op.label);
+  add(chain.path, alone, op.part, op.binding, op.label, op.speed_of_light);
   const Duration more = (now - chain.ready) - alone;
   if (more > Duration{}) add(chain.path, more, Part::contention, op.binding, op.label);
   trace_.slice(device_of(chain), runs_[chain.run].program.job, KernelTrace::Stream::compute, op.name,

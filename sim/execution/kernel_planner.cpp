@@ -30,6 +30,7 @@ KernelOp priced(const cost::Price& price, std::string_view name, Part part) {
   op.part = part;
   op.binding = price.binding;
   op.label = price.label;
+  op.speed_of_light = price.speed_of_light;
   op.latency = price.latency;
   op.alone = price.time - price.latency;
   return op;
@@ -341,8 +342,7 @@ KernelProgram KernelPlanner::plan(std::span<const llm::RankBatch> batches, std::
 
 KernelProgram KernelPlanner::all_reduce(std::int64_t bytes, std::span<const DeviceIndex> devices,
                                         const hardware::GroupProfile& profile) const {
-  const ReplicaSetup& setup = pricer_.setup();
-  const cost::CollectivePricer pricer(profile, setup.engine, setup.link_labels);
+  const cost::CollectivePricer pricer = pricer_of(pricer_.setup(), profile);
   const auto list = std::make_shared<const std::vector<KernelOp>>(
       1, collective(pricer.all_reduce(bytes), "all-reduce", Part::all_reduce));
   KernelProgram program;

@@ -37,6 +37,7 @@ struct KernelOp {
   Part part = Part::attention;
   cost::Resource binding = cost::Resource::latency;
   config::Label label = config::Label::derived;
+  core::Duration speed_of_light;
   core::Duration latency;
   core::Duration alone;  // the longest of the busy times that the price counts
   core::Duration multiprocessors_busy;

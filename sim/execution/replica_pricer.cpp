@@ -96,15 +96,19 @@ bool is_routed(const llm::Operator& op) {
   return std::holds_alternative<llm::GroupedGemm>(op) || std::holds_alternative<llm::RoutedElementwise>(op);
 }
 
+cost::CollectivePricer pricer_of(const ReplicaSetup& setup, const hardware::GroupProfile& group) {
+  return cost::CollectivePricer(group, setup.engine, setup.link_labels, {setup.kernels, setup.collectives});
+}
+
 ReplicaPricer::ReplicaPricer(ReplicaSetup setup, bool memo)
     : setup_(std::move(setup)),
       rule_(llm::batch_rule(setup_.architecture, setup_.block_tokens)),
-      device_(setup_.gpu),
-      tensor_(setup_.tensor_group, setup_.engine, setup_.link_labels),
-      data_(setup_.data_group, setup_.engine, setup_.link_labels),
-      expert_(setup_.expert_group, setup_.engine, setup_.link_labels),
-      decode_context_(setup_.layout.dcp > 1 ? setup_.decode_context_group : setup_.tensor_group,
-                      setup_.engine, setup_.link_labels),
+      device_(setup_.gpu, setup_.kernels),
+      tensor_(pricer_of(setup_, setup_.tensor_group)),
+      data_(pricer_of(setup_, setup_.data_group)),
+      expert_(pricer_of(setup_, setup_.expert_group)),
+      decode_context_(
+          pricer_of(setup_, setup_.layout.dcp > 1 ? setup_.decode_context_group : setup_.tensor_group)),
       routed_(setup_, device_, memo) {}
 
 const cost::CollectivePricer& ReplicaPricer::group(llm::Group which) const {
@@ -131,7 +135,7 @@ cost::Price ReplicaPricer::price(const llm::Operator& op) const {
   if (const auto* scatter = std::get_if<llm::ReduceScatter>(&op)) {
     return group(scatter->group).reduce_scatter(scatter->bytes);
   }
-  return device_.price(op);
+  return memo_.price(device_, op);
 }
 
 cost::Price ReplicaPricer::meeting_price(const llm::Operator& op, std::int64_t tokens,
@@ -140,7 +144,7 @@ cost::Price ReplicaPricer::meeting_price(const llm::Operator& op, std::int64_t t
     // Rows of experts that cost nothing stay where they are.
     const std::int64_t sent = core::divide_up(one.tokens * load.rows(), tokens);
     const cost::ExchangeLoad rows{tokens, one.tokens, std::min(sent, one.tokens * one.top_k),
-                                  load.slowest_rows};
+                                  load.slowest_rows, static_cast<std::int64_t>(load.rows_by_expert.size())};
     return expert_.exchange(rows, one.bytes_per_row, combine);
   };
   if (const auto* dispatch = std::get_if<llm::Dispatch>(&op)) return exchange(*dispatch, false);

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "models/cost/price.hpp"
+#include "models/cost/price_memo.hpp"
 #include "models/llm/batch.hpp"
 #include "models/llm/operator.hpp"
 #include "sim/execution/replica_setup.hpp"
@@ -19,6 +20,10 @@ namespace moesim::execution {
 [[nodiscard]] bool is_meeting(const llm::Operator& op);
 // True for the operators that work on the rows of the rank's experts.
 [[nodiscard]] bool is_routed(const llm::Operator& op);
+
+// Collectives among the devices of a group.
+[[nodiscard]] cost::CollectivePricer pricer_of(const ReplicaSetup& setup,
+                                               const hardware::GroupProfile& group);
 
 class ReplicaPricer {
  public:
@@ -50,6 +55,8 @@ class ReplicaPricer {
   cost::DevicePricer device_;
   cost::CollectivePricer tensor_, data_, expert_, decode_context_;
   RoutedLoads routed_;
+  // Looking a price up does not change what it is. A replica belongs to one run, and so to one thread.
+  mutable cost::PriceMemo memo_;
 };
 
 }  // namespace moesim::execution

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
+#include "models/cost/kernel_library.hpp"
 #include "models/cost/price.hpp"
 #include "models/llm/architecture.hpp"
 #include "models/llm/formats.hpp"
@@ -18,9 +20,11 @@ struct ReplicaSetup {
   llm::Formats formats;
   cost::EngineProfile engine;
   hardware::Gpu gpu;
-  hardware::GroupProfile tensor_group;  // tp ranks of one data-parallel rank
-  hardware::GroupProfile data_group;    // dp ranks with one tensor rank
-  hardware::GroupProfile expert_group;  // ranks of the expert all-to-all
+  std::shared_ptr<const cost::KernelLibrary> kernels;      // none: the first roofline prices operators
+  std::shared_ptr<const cost::KernelLibrary> collectives;  // none: the costs of the engine's profile
+  hardware::GroupProfile tensor_group;                     // tp ranks of one data-parallel rank
+  hardware::GroupProfile data_group;                       // dp ranks with one tensor rank
+  hardware::GroupProfile expert_group;                     // ranks of the expert all-to-all
   // dcp neighbours among the tensor ranks; not looked at when dcp is 1
   hardware::GroupProfile decode_context_group;
   routing::Popularity popularity = routing::LognormalPopularity{};

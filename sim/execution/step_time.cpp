@@ -40,6 +40,17 @@ StepTime& StepTime::operator+=(const StepTime& other) {
     by_resource[i] = core::saturating_add(by_resource[i], other.by_resource[i]);
   for (std::size_t i = 0; i < by_label.size(); ++i)
     by_label[i] = core::saturating_add(by_label[i], other.by_label[i]);
+  for (std::size_t i = 0; i < splits.size(); ++i) {
+    PartSplit& mine = splits[i];
+    const PartSplit& theirs = other.splits[i];
+    // Most steps have only some of the parts.
+    if (other.by_part[i] == core::Duration{}) continue;
+    for (std::size_t r = 0; r < mine.by_resource.size(); ++r)
+      mine.by_resource[r] = core::saturating_add(mine.by_resource[r], theirs.by_resource[r]);
+    for (std::size_t l = 0; l < mine.by_label.size(); ++l)
+      mine.by_label[l] = core::saturating_add(mine.by_label[l], theirs.by_label[l]);
+    mine.speed_of_light = core::saturating_add(mine.speed_of_light, theirs.speed_of_light);
+  }
   slowest_shard_rows += other.slowest_shard_rows;
   all_shard_rows += other.all_shard_rows;
   return *this;
@@ -51,21 +62,31 @@ StepTime operator*(const StepTime& time, std::int64_t n) {
   for (auto& part : product.by_part) part = core::saturating_multiply(part, n);
   for (auto& part : product.by_resource) part = core::saturating_multiply(part, n);
   for (auto& part : product.by_label) part = core::saturating_multiply(part, n);
+  for (PartSplit& split : product.splits) {
+    for (auto& part : split.by_resource) part = core::saturating_multiply(part, n);
+    for (auto& part : split.by_label) part = core::saturating_multiply(part, n);
+    split.speed_of_light = core::saturating_multiply(split.speed_of_light, n);
+  }
   product.slowest_shard_rows *= n;
   product.all_shard_rows *= n;
   return product;
 }
 
-void add(StepTime& time, core::Duration length, Part part, cost::Resource resource, config::Label label) {
+void add(StepTime& time, core::Duration length, Part part, cost::Resource resource, config::Label label,
+         core::Duration speed_of_light) {
   const auto grow = [&](core::Duration& sum) { sum = core::saturating_add(sum, length); };
   grow(time.total);
   grow(time.by_part[static_cast<std::size_t>(part)]);
   grow(time.by_resource[static_cast<std::size_t>(resource)]);
   grow(time.by_label[static_cast<std::size_t>(label)]);
+  PartSplit& split = time.splits[static_cast<std::size_t>(part)];
+  grow(split.by_resource[static_cast<std::size_t>(resource)]);
+  grow(split.by_label[static_cast<std::size_t>(label)]);
+  split.speed_of_light = core::saturating_add(split.speed_of_light, speed_of_light);
 }
 
 void add(StepTime& time, const cost::Price& price, Part part) {
-  add(time, price.time, part, price.binding, price.label);
+  add(time, price.time, part, price.binding, price.label, price.speed_of_light);
 }
 
 }  // namespace moesim::execution

@@ -67,6 +67,8 @@ execution::ReplicaSetup replica_setup(const Scenario& scenario, const llm::Layou
   setup.formats = scenario.formats();
   setup.engine = scenario.deployment.engine;
   setup.gpu = scenario.cluster.node.gpu;
+  setup.kernels = scenario.kernels;
+  setup.collectives = scenario.collectives;
   setup.tensor_group = profile(topology, first, layout.tp, 1);
   setup.data_group = profile(topology, first, layout.dp, layout.tp);
   // Dispatch spans every rank of the group; without it the group only says where experts are.

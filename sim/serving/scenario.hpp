@@ -3,12 +3,14 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "models/cost/engine_profile.hpp"
+#include "models/cost/kernel_library.hpp"
 #include "models/hardware/cluster.hpp"
 #include "models/llm/architecture.hpp"
 #include "models/llm/formats.hpp"
@@ -98,6 +100,11 @@ struct Scenario {
   std::vector<execution::Fault> faults;        // only at kernel fidelity
   std::vector<execution::Traffic> background;  // likewise
   std::int64_t seed = 1;
+  // The engine's kernels on this node's GPU: not in the file, but looked up for it (sim/studies). None: the
+  // first roofline prices operators.
+  std::shared_ptr<const cost::KernelLibrary> kernels{};
+  // The collective library (NCCL) on it; none: the costs of the engine's profile.
+  std::shared_ptr<const cost::KernelLibrary> collectives{};
 
   // The formats of the run. Weights: what is asked for, else the format in which the model was published.
   // Activations: what is asked for, else that of the weights, or bf16 where the GPU cannot multiply it

@@ -14,12 +14,13 @@ namespace {
 
 using config::Node;
 
-constexpr std::array<TopicInfo, 10> kTopics = {{
+constexpr std::array<TopicInfo, 11> kTopics = {{
     {"hardware", "all GPUs, nodes, fabrics and engines of the catalogue"},
     {"gpu", "GPUs: every number with its source, and the roofline ridge points"},
     {"node", "boxes of GPUs and their links"},
     {"fabric", "networks between boxes"},
     {"engine", "serving engines: defaults, host costs, communication"},
+    {"kernels", "fitted kernel libraries: parameters, and how far off their times are on unseen shapes"},
     {"model", "language models: parameters, FLOPs, KV bytes by context, weight bytes by format"},
     {"workload", "fields of a scenario's \"workload\""},
     {"metric", "metrics that rules of \"slo\" and \"expect\" may name"},
@@ -120,6 +121,7 @@ Description describe(std::string_view topic, std::string_view name, const config
   if (topic == "node") return detail::describe_node(name, catalogue);
   if (topic == "fabric") return detail::describe_fabric(name, catalogue);
   if (topic == "engine") return detail::describe_engine(name, catalogue);
+  if (topic == "kernels") return detail::describe_kernels(name, catalogue);
   if (topic == "model") return detail::describe_model(name, catalogue, dense_twin);
   if (topic == "metric") return detail::describe_metric(name);
   if (topic == "policy") return detail::describe_policy(name);

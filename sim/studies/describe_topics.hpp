@@ -16,6 +16,7 @@ namespace moesim::studies::detail {
 [[nodiscard]] Description describe_node(std::string_view name, const config::Catalogue& catalogue);
 [[nodiscard]] Description describe_fabric(std::string_view name, const config::Catalogue& catalogue);
 [[nodiscard]] Description describe_engine(std::string_view name, const config::Catalogue& catalogue);
+[[nodiscard]] Description describe_kernels(std::string_view name, const config::Catalogue& catalogue);
 [[nodiscard]] Description describe_model(std::string_view name, const config::Catalogue& catalogue,
                                          bool dense_twin);
 [[nodiscard]] Description describe_metric(std::string_view name);

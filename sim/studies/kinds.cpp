@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "models/cost/kernel_file.hpp"
 #include "models/llm/hf_import.hpp"
 #include "sim/config/document.hpp"
 #include "sim/core/check.hpp"
@@ -15,7 +16,7 @@ namespace moesim::studies {
 
 namespace {
 
-constexpr std::array<KindInfo, 6> kKinds = {{
+constexpr std::array<KindInfo, 7> kKinds = {{
     {DocumentKind::scenario, "scenario", "workloads/scenarios",
      "a serving run: cluster, model, deployment, workload"},
     {DocumentKind::gpu, "gpu", "hw_configs/gpus", "one GPU, every number with its source"},
@@ -23,6 +24,7 @@ constexpr std::array<KindInfo, 6> kKinds = {{
     {DocumentKind::fabric, "fabric", "hw_configs/fabrics", "the network between boxes"},
     {DocumentKind::engine, "engine", "hw_configs/engines", "how a serving engine behaves and what it costs"},
     {DocumentKind::model, "model", "models/zoo", "the shape of a large language model"},
+    {DocumentKind::kernels, "kernels", "hw_configs/kernels", "fitted kernels of one library on one GPU"},
 }};
 
 }  // namespace
@@ -56,6 +58,8 @@ const config::RecordTable& record_table(DocumentKind kind) {
       return record_of(Type<cost::EngineProfile>{});
     case DocumentKind::model:
       return record_of(Type<llm::Architecture>{});
+    case DocumentKind::kernels:
+      return record_of(Type<cost::KernelFile>{});
   }
   core::fail_invariant("unknown kind of document");
 }
@@ -79,6 +83,7 @@ DocumentKind guess_kind(const std::filesystem::path& path, const config::Node& r
   if (has("gpus") && has("host_link")) return DocumentKind::node;
   if (has("oversubscription") || has("nodes_per_leaf")) return DocumentKind::fabric;
   if (has("vocab_size") || has("hidden_size") || llm::is_hugging_face(root)) return DocumentKind::model;
+  if (has("families") && has("library")) return DocumentKind::kernels;
   if (has("scheduler") && has("host")) return DocumentKind::engine;
   return DocumentKind::scenario;
 }

@@ -12,7 +12,7 @@
 
 namespace moesim::studies {
 
-enum class DocumentKind : std::uint8_t { scenario, gpu, node, fabric, engine, model };
+enum class DocumentKind : std::uint8_t { scenario, gpu, node, fabric, engine, model, kernels };
 
 struct KindInfo {
   DocumentKind kind;

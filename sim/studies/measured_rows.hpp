@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "models/cost/kernel_family.hpp"
+#include "sim/config/document.hpp"
+#include "sim/io/csv.hpp"
 
 namespace moesim::studies {
 
@@ -18,11 +20,14 @@ struct MeasuredRow {
   cost::KernelShape shape;
   std::string gpu;      // name in hw_configs/gpus: "h100-sxm"
   std::string library;  // "trtllm", "vllm", "sglang", "nccl"
+  std::string version;  // of the library; empty if the table has none
   std::string variant;  // family->variant(shape), or that with "/" and the code path
   std::string group;    // rows of one group are never split between fitting and testing
   double seconds = 0;
   bool apart = false;  // a slow tactic: reported apart, not fitted
 };
+
+class MeasuredTable;
 
 // One record of a table, by the names of its columns. Throws config::InputError with file, line and column
 // name for a missing column, a text that is no number, or a number out of bounds.
@@ -41,8 +46,15 @@ class MeasuredRecord {
 
  private:
   friend class MeasuredTable;
-  const class MeasuredTable* table_ = nullptr;
-  std::size_t index_ = 0;
+  MeasuredRecord(const MeasuredTable& table, const std::vector<io::CsvField>& fields, std::size_t line,
+                 const std::string& line_text)
+      : table_(&table), fields_(&fields), line_(line), line_text_(&line_text) {}
+  [[nodiscard]] const io::CsvField& field(std::string_view column) const;
+
+  const MeasuredTable* table_;
+  const std::vector<io::CsvField>* fields_;
+  std::size_t line_;
+  const std::string* line_text_;
 };
 
 // Turns a record into a row: fills family, shape, variant, group and apart. One function for each kind of
@@ -64,5 +76,39 @@ void read_nccl_row(const MeasuredRecord& record, MeasuredRow& row);
 void read_all_reduce_row(const MeasuredRecord& record, MeasuredRow& row);
 void read_exchange_row(const MeasuredRecord& record, MeasuredRow& row);
 void read_one_sided_exchange_row(const MeasuredRecord& record, MeasuredRow& row);
+
+// Which readers there are, and the columns that tell their tables apart.
+struct TableKind {
+  std::string_view name;                    // "gemm"
+  std::vector<std::string_view> columns;    // all must be there
+  std::vector<std::string_view> forbidden;  // none may be there
+  RowReader read = nullptr;
+};
+[[nodiscard]] const std::vector<TableKind>& table_kinds();
+
+// A file of measured times: its header, and its rows one after the other.
+class MeasuredTable {
+ public:
+  // Every row of a .csv file (plain, .gz or .zst), in its order. The kind of table is told by its columns.
+  // Throws config::InputError (unknown kind of table, missing column, bad value, a GPU that the catalogue
+  // does not know: with file, line and column) and io::IoError.
+  [[nodiscard]] static std::vector<MeasuredRow> read(const std::filesystem::path& path,
+                                                     const config::Catalogue& catalogue);
+  // More rows are an error: 2^22.
+  static constexpr std::size_t kMaxRows = std::size_t{1} << 22;
+
+ private:
+  friend class MeasuredRecord;
+  explicit MeasuredTable(std::string name) : name_(std::move(name)) {}
+  void read_header(const std::vector<io::CsvField>& fields);
+  [[nodiscard]] const TableKind& kind(const io::CsvReader& reader) const;
+
+  std::string name_;
+  std::vector<std::string> columns_;
+};
+
+// The name of a GPU in the catalogue for a system's name in a table: "a100_sxm" -> "a100-sxm-80g",
+// "rtx_pro_6000_server" -> "rtx-pro-6000". Empty if there is none, or more than one.
+[[nodiscard]] std::string gpu_of_system(std::string_view system, const std::vector<std::string>& gpus);
 
 }  // namespace moesim::studies

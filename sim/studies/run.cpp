@@ -1,5 +1,7 @@
 #include "sim/studies/run.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <atomic>
 #include <exception>
@@ -10,6 +12,7 @@
 
 #include "sim/io/sha256.hpp"
 #include "sim/studies/inputs.hpp"
+#include "sim/studies/kernel_accuracy.hpp"
 #include "workloads/source.hpp"
 
 namespace moesim::studies {
@@ -68,12 +71,44 @@ std::vector<reports::InputDigest> digests(const PreparedRun& prepared, const con
 
 }  // namespace
 
+// Looks up the engine's kernels for the node's GPU.
+static void load_kernels(config::Loaded<serving::Scenario>& loaded, const config::Catalogue& catalogue) {
+  serving::Scenario& scenario = loaded.value;
+  const std::optional<std::string>& library = scenario.deployment.engine.kernels;
+  if (!library) return;
+  const hardware::Node& node = scenario.cluster.node;
+  const KernelCatalogue kernels(catalogue);
+  const fs::path file = kernels.file(*library, node.gpu.name, node.gpu.architecture);
+  if (file.empty()) {
+    std::vector<std::string> known;
+    for (const std::string& name : catalogue.names("hw_configs/kernels"))
+      known.push_back(name.substr(0, name.find('-')));
+    throw config::InputError("unknown_name",
+                             fmt::format("the engine \"{}\" uses the kernel library \"{}\", which no file of "
+                                         "hw_configs/kernels describes",
+                                         scenario.deployment.engine.name, *library),
+                             config::nearest(*library, known));
+  }
+  std::vector<fs::path> files;
+  const cost::DeviceFigures figures = cost::figures_of(node);
+  scenario.kernels = std::make_shared<const cost::KernelLibrary>(
+      *kernels.engine_kernels(*library, node.gpu.name, figures, files));
+  const fs::path collectives = kernels.file("nccl", node.gpu.name, node.gpu.architecture);
+  if (!collectives.empty()) {
+    files.push_back(collectives);
+    scenario.collectives = std::make_shared<const cost::KernelLibrary>(
+        *kernels.library_or_nearest("nccl", node.gpu.name, figures, cost::Conditions::serving));
+  }
+  for (const fs::path& read : files) loaded.document.files.push_back(read.string());
+}
+
 PreparedRun prepare_file(const fs::path& file, const config::Catalogue& catalogue,
                          const std::vector<config::Override>& overrides) {
   check_scenario_file(file);
   PreparedRun prepared;
   prepared.loaded =
       config::read_document<serving::Scenario>(config::load_document(file, catalogue, overrides), catalogue);
+  load_kernels(prepared.loaded, catalogue);
   prepared.file = file;
   prepared.folder = folder_of(file);
   prepared.name = bare_name(file);
@@ -85,6 +120,7 @@ PreparedRun prepare_text(std::string text, std::string name, const config::Catal
   PreparedRun prepared;
   prepared.loaded = config::read_document<serving::Scenario>(
       config::load_text(std::move(text), name, catalogue, overrides), catalogue);
+  load_kernels(prepared.loaded, catalogue);
   prepared.folder = ".";
   prepared.name = std::move(name);
   return prepared;

@@ -5,6 +5,7 @@
 #include <functional>
 #include <utility>
 
+#include "models/cost/kernel_file.hpp"
 #include "sim/config/render.hpp"
 #include "sim/serving/memory.hpp"
 #include "sim/serving/simulate.hpp"
@@ -96,6 +97,9 @@ Validation validate_document(const std::filesystem::path& file, std::optional<Do
         break;
       case DocumentKind::model:
         read_as<llm::Architecture>(std::move(document), catalogue, validation);
+        break;
+      case DocumentKind::kernels:
+        read_as<cost::KernelFile>(std::move(document), catalogue, validation);
         break;
     }
   } catch (const config::InputError& error) {

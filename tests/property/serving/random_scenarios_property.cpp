@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <memory>
 
+#include "models/cost/kernel_file.hpp"
 #include "sim/serving/memory_series.hpp"
 #include "sim/serving/simulate.hpp"
 #include "tests/support/catch.hpp"
@@ -80,6 +83,24 @@ serving::Scenario load(const std::vector<std::string>& changes) {
       .value;
 }
 
+// A kernel library on the scenario's GPU, read once.
+std::shared_ptr<const cost::KernelLibrary> library(const std::string& name, const hardware::Node& node) {
+  static std::map<std::string, cost::KernelFile> files;
+  const auto catalogue = test::source_catalogue();
+  if (!files.contains(name)) files[name] = config::load_entry<cost::KernelFile>(name, catalogue).value;
+  return std::make_shared<const cost::KernelLibrary>(
+      cost::library_of(files[name], cost::figures_of(node), cost::Conditions::serving));
+}
+
+// Half of the scenarios are priced by fitted kernels, the others by the roofline.
+void choose_kernels(serving::Scenario& scenario) {
+  if (!*rc::gen::arbitrary<bool>()) return;
+  const char* name = *rc::gen::element("trtllm-h200-sxm", "vllm-h100-sxm", "sglang-b200-sxm");
+  scenario.kernels = library(name, scenario.cluster.node);
+  scenario.collectives = library("nccl-h100-sxm", scenario.cluster.node);
+  RC_LOG() << "kernels " << name << "\n";
+}
+
 serving::Results run(const serving::Scenario& scenario, bool memo, bool fold) {
   serving::RunOptions options;
   options.step = {memo, fold};
@@ -148,7 +169,8 @@ TEST_CASE("random scenarios obey the laws, and memo and folding change no bit") 
   REQUIRE(rc::check([] {
     const Drawn drawn = draw();
     RC_LOG() << fmt::format("{}", fmt::join(drawn.changes, " "));
-    const serving::Scenario scenario = load(drawn.changes);
+    serving::Scenario scenario = load(drawn.changes);
+    choose_kernels(scenario);
     const serving::Results base = run(scenario, true, true);
     for (const serving::CheckResult& check : base.checks) {
       RC_LOG() << check.name << ": " << check.detail << "\n";
@@ -195,6 +217,7 @@ TEST_CASE("where nothing is shared, kernel fidelity is step fidelity to the tick
     if (scenario.deployment.engine.comm.all_to_all == cost::AllToAll::per_expert_messages) {
       scenario.routing.popularity = routing::BalancedPopularity{};
     }
+    choose_kernels(scenario);
     RC_LOG() << fmt::format("{}", fmt::join(drawn.changes, " "));
     if (serving::memory_budgets(scenario).front().kv_blocks < 4096) RC_DISCARD("the model does not fit");
     const serving::Results step = run(scenario, true, true);

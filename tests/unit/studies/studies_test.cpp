@@ -268,8 +268,11 @@ TEST_CASE("the manifest names inputs as every machine would") {
     CHECK(input.sha256.size() == 64);
     names.insert(input.name);
   }
-  CHECK(names == std::set<std::string>{"hw_configs/nodes/hgx-h100-8.json", "hw_configs/gpus/h100-sxm.json",
-                                       "models/zoo/llama-3.1-8b.json", "hw_configs/engines/vllm.json"});
+  CHECK(names == std::set<std::string>{
+                     "hw_configs/nodes/hgx-h100-8.json", "hw_configs/gpus/h100-sxm.json",
+                     "models/zoo/llama-3.1-8b.json", "hw_configs/engines/vllm.json",
+                     "hw_configs/kernels/vllm-h100-sxm.json", "hw_configs/kernels/trtllm-h100-sxm.json",
+                     "hw_configs/kernels/sglang-h100-sxm.json", "hw_configs/kernels/nccl-h100-sxm.json"});
 }
 
 TEST_CASE("a run that is told to stop is partial") {
