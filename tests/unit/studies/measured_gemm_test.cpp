@@ -1,4 +1,6 @@
 // The readers of measured matrix products and quantisation passes.
+#include <unistd.h>
+
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -16,7 +18,8 @@ using studies::MeasuredRow;
 namespace {
 
 std::vector<MeasuredRow> read_products(const std::string& text) {
-  const auto path = std::filesystem::temp_directory_path() / "moesim-measured-gemm.csv";
+  const auto path = std::filesystem::temp_directory_path() /
+                    ("moesim-measured-gemm-" + std::to_string(::getpid()) + ".csv");
   std::ofstream(path) << text;
   const auto remove = [&path] { std::filesystem::remove(path); };
   try {

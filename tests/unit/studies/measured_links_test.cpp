@@ -1,4 +1,6 @@
 // The readers of measured collectives and exchanges.
+#include <unistd.h>
+
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -17,7 +19,8 @@ using studies::MeasuredTable;
 namespace {
 
 std::vector<MeasuredRow> read(const std::string& text) {
-  const auto path = std::filesystem::temp_directory_path() / "moesim-measured-links.csv";
+  const auto path = std::filesystem::temp_directory_path() /
+                    ("moesim-measured-links-" + std::to_string(::getpid()) + ".csv");
   {
     std::ofstream file(path);
     file << text;
