@@ -267,8 +267,11 @@ VariantFile variant_file(const FamilyFit& fit, const std::string& name) {
     out.parameters[std::string(parameter.name)] = {rounded(values[p]), std::string(parameter.unit)};
   }
   const auto quality = [](const FitQuality& q) {
-    return FitQuality{q.points, rounded(q.mape), rounded(q.median), rounded(q.p90), rounded(q.bias)};
+    const auto bounded = [](double error) { return rounded(std::min(error, kMaxError)); };
+    return FitQuality{q.points, bounded(q.mape), bounded(q.median), bounded(q.p90), bounded(q.bias)};
   };
+  // What a file may hold, however absurd the rows were.
+  const auto log_ratio = [](double ratio) { return rounded(std::clamp(ratio, -kMaxLogRatio, kMaxLogRatio)); };
   const auto at = fit.variants.find(name);
   if (at == fit.variants.end()) return out;
   if (at->second.range) {
@@ -281,7 +284,7 @@ VariantFile variant_file(const FamilyFit& fit, const std::string& name) {
     out.with_surface = quality(at->second.with_surface);
     SurfaceFile surface;
     for (const SurfaceAxis& axis : at->second.surface.axes()) surface.nodes.push_back(axis.nodes);
-    for (const double node : at->second.surface.nodes()) surface.log_ratios.push_back(rounded(node));
+    for (const double node : at->second.surface.nodes()) surface.log_ratios.push_back(log_ratio(node));
     out.surface = std::move(surface);
   }
   if (!at->second.table.empty()) {
@@ -289,7 +292,7 @@ VariantFile variant_file(const FamilyFit& fit, const std::string& name) {
     for (const Coordinates& place : at->second.table.places()) {
       for (const double c : place) table.places.push_back(rounded(c));
     }
-    for (const double ratio : at->second.table.log_ratios()) table.log_ratios.push_back(rounded(ratio));
+    for (const double ratio : at->second.table.log_ratios()) table.log_ratios.push_back(log_ratio(ratio));
     out.table = std::move(table);
   }
   return out;

@@ -58,6 +58,7 @@ RowErrors cross_validate(const cost::KernelFamily& family, const RowPointers& ro
        {&errors.physics, &errors.surface, &errors.table, &errors.roofline, &errors.interpolation}) {
     way->assign(rows.size(), 0);
   }
+  folds = std::min(folds, rows.size());  // more than groups would stay empty
   const std::vector<std::size_t> fold = folds_of(rows, folds);
   for (std::size_t f = 0; f < folds; ++f) {
     RowPointers seen;

@@ -84,7 +84,7 @@ void read_latent_module_row(const MeasuredRecord& record, MeasuredRow& row) {
 
 void read_sparse_module_row(const MeasuredRecord& record, MeasuredRow& row) {
   cost::LatentModuleShape shape = common_module_shape(record);
-  const std::string_view kernel = record.text("kernel");
+  const std::string_view kernel = record.text_or("kernel", "");
   shape.queries = record.count("seq_len", 1);
   shape.prefix = record.count("prefix_len");
   const bool dense = kernel.find("dense_mha") != std::string_view::npos;
