@@ -100,6 +100,10 @@ void check_layers(const KernelFamily& family, const std::string& pointer, const 
 }
 
 void check_file(const KernelFile& file, config::Problems& problems) {
+  if (const std::string name = file.library + "-" + file.gpu; file.name != name) {
+    problems.error("/name", fmt::format("the name of a kernel library is LIBRARY-GPU, here \"{}\"", name),
+                   name, "wrong_name");
+  }
   std::vector<std::string> known;
   for (const KernelFamily& family : kernel_families()) known.emplace_back(family.name);
   for (const auto& [name, family] : file.families) {
@@ -115,6 +119,8 @@ void check_file(const KernelFile& file, config::Problems& problems) {
                      "unknown_source");
     }
     check_parameters(*found, false, pointer + "/parameters", family.parameters, problems);
+    if (family.variants.empty())
+      problems.error(pointer + "/variants", "a family has at least one variant", "", "wrong_size");
     for (const auto& [variant_name, variant] : family.variants) {
       const std::string here = config::pointer_join(pointer + "/variants", variant_name);
       check_parameters(*found, true, here + "/parameters", variant.parameters, problems);

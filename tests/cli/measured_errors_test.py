@@ -94,6 +94,17 @@ class MeasuredErrors(unittest.TestCase):
         self.moesim("calibrate", "--data", self.table(HEADER, *rows), "--gpu", "h200-sxm", "--table", "-o", out, code=0)
         self.moesim("describe", "kernels", "trtllm-h200-sxm", "--config-path", out, code=0)
 
+    def test_kernels_under_the_name_of_another_gpu_are_refused(self):
+        source = pathlib.Path(os.environ["MOESIM_SOURCE_DIR"])
+        text = (source / "hw_configs" / "kernels" / "vllm-h100-sxm.json").read_text()
+        folder = self.root / "hw_configs" / "kernels"
+        folder.mkdir(parents=True)
+        scenario = source / "workloads" / "scenarios" / "llama-3.1-8b-h100.json"
+        for broken, part in ((text.replace('"gpu": "h100-sxm"', '"gpu": "a100-sxm-80g"', 1), "LIBRARY-GPU"),
+                             (text.replace("h100-sxm", "a100-sxm-80g"), 'holds the kernels "vllm-a100-sxm-80g"')):
+            (folder / "vllm-h100-sxm.json").write_text(broken)
+            self.assertIn(part, self.moesim("run", scenario, "--config-path", self.root, code=2).stderr)
+
 
 if __name__ == "__main__":
     unittest.main()
