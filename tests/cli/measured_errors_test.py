@@ -55,6 +55,12 @@ class MeasuredErrors(unittest.TestCase):
         big = 1 << 40
         self.refused(["system,backend,op,dtype,m,k,latency_us", f"h200_sxm,trtllm,scale_matrix,fp8,{big},{big},9"],
                      "m x k is above 2^40")
+        gdn = "system,backend,kernel,phase,batch,seq_len,k_heads,head_k_dim,v_heads,head_v_dim,d_conv,latency_us"
+        for sizes, text in ((f"{big},{big},1,1", "k_heads x"), (f"1,1,{big},{big}", "v_heads x")):
+            self.refused([gdn, f"h200_sxm,trtllm,fused,context,1,1,{sizes},4,9"], text)
+        module = "system,backend,model,attn_dtype,kv_dtype,gemm_dtype,batch,seq_len,heads,latency_us"
+        for sizes, text in ((f"{big},{big},16", "tokens of all sequences"), (f"1,1,{big}", "65536 heads")):
+            self.refused([module, f"h200_sxm,trtllm,DeepSeek-V3,bfloat16,bfloat16,bfloat16,{sizes},9"], text)
         for tokens, experts in ((big, 8), (1, big)):
             row = f"h200_sxm,sglang,1,normal,dispatch,1,7168,{tokens},{experts},{experts},20,99"
             self.refused([EXCHANGE, row], "at most")
