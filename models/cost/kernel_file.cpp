@@ -100,6 +100,10 @@ void check_layers(const KernelFamily& family, const std::string& pointer, const 
 }
 
 void check_file(const KernelFile& file, config::Problems& problems) {
+  if (const std::string name = file.library + "-" + file.gpu; file.name != name) {
+    problems.error("/name", fmt::format("the name of a kernel library is LIBRARY-GPU, here \"{}\"", name),
+                   name, "wrong_name");
+  }
   std::vector<std::string> known;
   for (const KernelFamily& family : kernel_families()) known.emplace_back(family.name);
   for (const auto& [name, family] : file.families) {
@@ -115,6 +119,8 @@ void check_file(const KernelFile& file, config::Problems& problems) {
                      "unknown_source");
     }
     check_parameters(*found, false, pointer + "/parameters", family.parameters, problems);
+    if (family.variants.empty())
+      problems.error(pointer + "/variants", "a family has at least one variant", "", "wrong_size");
     for (const auto& [variant_name, variant] : family.variants) {
       const std::string here = config::pointer_join(pointer + "/variants", variant_name);
       check_parameters(*found, true, here + "/parameters", variant.parameters, problems);
@@ -267,8 +273,11 @@ VariantFile variant_file(const FamilyFit& fit, const std::string& name) {
     out.parameters[std::string(parameter.name)] = {rounded(values[p]), std::string(parameter.unit)};
   }
   const auto quality = [](const FitQuality& q) {
-    return FitQuality{q.points, rounded(q.mape), rounded(q.median), rounded(q.p90), rounded(q.bias)};
+    const auto bounded = [](double error) { return rounded(std::min(error, kMaxError)); };
+    return FitQuality{q.points, bounded(q.mape), bounded(q.median), bounded(q.p90), bounded(q.bias)};
   };
+  // What a file may hold, however absurd the rows were.
+  const auto log_ratio = [](double ratio) { return rounded(std::clamp(ratio, -kMaxLogRatio, kMaxLogRatio)); };
   const auto at = fit.variants.find(name);
   if (at == fit.variants.end()) return out;
   if (at->second.range) {
@@ -281,7 +290,7 @@ VariantFile variant_file(const FamilyFit& fit, const std::string& name) {
     out.with_surface = quality(at->second.with_surface);
     SurfaceFile surface;
     for (const SurfaceAxis& axis : at->second.surface.axes()) surface.nodes.push_back(axis.nodes);
-    for (const double node : at->second.surface.nodes()) surface.log_ratios.push_back(rounded(node));
+    for (const double node : at->second.surface.nodes()) surface.log_ratios.push_back(log_ratio(node));
     out.surface = std::move(surface);
   }
   if (!at->second.table.empty()) {
@@ -289,7 +298,7 @@ VariantFile variant_file(const FamilyFit& fit, const std::string& name) {
     for (const Coordinates& place : at->second.table.places()) {
       for (const double c : place) table.places.push_back(rounded(c));
     }
-    for (const double ratio : at->second.table.log_ratios()) table.log_ratios.push_back(rounded(ratio));
+    for (const double ratio : at->second.table.log_ratios()) table.log_ratios.push_back(log_ratio(ratio));
     out.table = std::move(table);
   }
   return out;

@@ -47,11 +47,12 @@ class AccuracyCommand final : public Command {
     if (files_.empty()) {
       throw config::InputError("missing_flag", "accuracy needs measured times", "--measured rows.csv");
     }
-    if (!parameters_of_.value_or("").empty() + leave_out_ + folds_.has_value() > 1) {
+    if (parameters_of_.has_value() + leave_out_ + folds_.has_value() > 1) {
       throw config::InputError("contradiction",
                                "--group-folds, --parameters-of and --leave-gpu-out exclude each other");
     }
     studies::AccuracyOptions options;
+    check_names(context.catalogue);
     if (folds_) options.folds = static_cast<std::size_t>(parse_count("--group-folds", *folds_, 2));
     options.parameters_of = parameters_of_.value_or("");
     options.leave_gpu_out = leave_out_;
@@ -74,6 +75,21 @@ class AccuracyCommand final : public Command {
   }
 
  private:
+  void check_names(const config::Catalogue& catalogue) const {
+    const auto check = [](std::string_view what, const std::string& name,
+                          const std::vector<std::string>& known) {
+      if (std::find(known.begin(), known.end(), name) != known.end()) return;
+      throw config::InputError("unknown_name", fmt::format("there is no {} \"{}\"", what, name),
+                               config::nearest(name, known));
+    };
+    std::vector<std::string> families;
+    for (const cost::KernelFamily& family : cost::kernel_families()) families.emplace_back(family.name);
+    for (const std::string& op : ops_) check("family of kernels", op, families);
+    const std::vector<std::string> gpus = catalogue.names("hw_configs/gpus");
+    for (const std::string& gpu : gpus_) check("GPU", gpu, gpus);
+    if (parameters_of_) check("GPU", *parameters_of_, gpus);
+  }
+
   std::vector<studies::MeasuredRow> wanted(std::vector<studies::MeasuredRow> rows) const {
     const auto among = [](const std::vector<std::string>& list, std::string_view name) {
       return list.empty() || std::find(list.begin(), list.end(), name) != list.end();

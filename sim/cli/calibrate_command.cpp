@@ -8,6 +8,7 @@
 #include "sim/cli/exit_codes.hpp"
 #include "sim/cli/measured_files.hpp"
 #include "sim/io/atomic_file.hpp"
+#include "sim/io/error.hpp"
 #include "sim/studies/accuracy_report.hpp"
 
 namespace moesim::cli {
@@ -78,7 +79,9 @@ class CalibrateCommand final : public Command {
     if (output_) {
       for (const auto& [name, text] : files) {
         const auto folder = std::filesystem::path(*output_) / "hw_configs" / "kernels";
-        std::filesystem::create_directories(folder);
+        std::error_code failed;
+        std::filesystem::create_directories(folder, failed);
+        if (failed) throw io::IoError(folder.string(), 0, "cannot make the folder: " + failed.message());
         io::write_file(folder / (name + ".json"), text);
         written += fmt::format("wrote {}\n", (folder / (name + ".json")).string());
       }

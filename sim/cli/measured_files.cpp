@@ -19,11 +19,14 @@ std::vector<studies::MeasuredRow> read_measured(const std::vector<std::string>& 
       continue;
     }
     std::vector<fs::path> found;
-    for (const fs::directory_entry& entry : fs::directory_iterator(path)) {
+    for (fs::directory_iterator at(path, error); !error && at != fs::directory_iterator();
+         at.increment(error)) {
+      const fs::directory_entry& entry = *at;
       const std::string name = entry.path().filename().string();
       if (name.ends_with(".csv") || name.ends_with(".csv.gz") || name.ends_with(".csv.zst"))
         found.push_back(entry.path());
     }
+    if (error) throw io::IoError(path, 0, "cannot read the folder: " + error.message());
     if (found.empty()) {
       throw config::InputError("no_files", fmt::format("{} holds no .csv file", path),
                                "a file, or a folder of files, of measured times");

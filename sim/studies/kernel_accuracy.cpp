@@ -58,6 +58,7 @@ RowErrors cross_validate(const cost::KernelFamily& family, const RowPointers& ro
        {&errors.physics, &errors.surface, &errors.table, &errors.roofline, &errors.interpolation}) {
     way->assign(rows.size(), 0);
   }
+  folds = std::min(folds, rows.size());  // more than groups would stay empty
   const std::vector<std::size_t> fold = folds_of(rows, folds);
   for (std::size_t f = 0; f < folds; ++f) {
     RowPointers seen;
@@ -123,6 +124,18 @@ std::vector<Architecture> relatives(Architecture architecture) {
   core::fail_invariant("an architecture without relatives");
 }
 
+// A file under another name would pass for the measurements of another GPU.
+cost::KernelFile read_kernels(const std::string& name, const config::Catalogue& catalogue) {
+  cost::KernelFile file = config::load_entry<cost::KernelFile>(name, catalogue).value;
+  std::filesystem::path path(name);
+  const std::string own = path.extension() == ".json" ? path.stem().string() : path.filename().string();
+  if (file.name != own) {
+    throw config::InputError("wrong_name", fmt::format("{} holds the kernels \"{}\"", name, file.name),
+                             file.name + ".json");
+  }
+  return file;
+}
+
 }  // namespace
 
 KernelCatalogue::KernelCatalogue(const config::Catalogue& catalogue) : catalogue_(&catalogue) {}
@@ -141,7 +154,7 @@ std::optional<cost::KernelLibrary> KernelCatalogue::library(const std::string& l
                                                             cost::Conditions conditions) const {
   const std::string name = library + "-" + gpu;
   if (catalogue_->find("hw_configs/kernels", name).empty()) return std::nullopt;
-  const cost::KernelFile file = config::load_entry<cost::KernelFile>(name, *catalogue_).value;
+  const cost::KernelFile file = read_kernels(name, *catalogue_);
   return cost::library_of(file, figures(gpu), conditions);
 }
 
@@ -185,7 +198,7 @@ std::optional<cost::KernelLibrary> KernelCatalogue::library_or_nearest(const std
                                                                        cost::Conditions conditions) const {
   const std::filesystem::path path = file(library, gpu, figures.architecture);
   if (path.empty()) return std::nullopt;
-  const cost::KernelFile read = config::load_entry<cost::KernelFile>(path.string(), *catalogue_).value;
+  const cost::KernelFile read = read_kernels(path.string(), *catalogue_);
   cost::KernelLibrary found = cost::library_of(read, figures, conditions);
   return read.gpu == gpu ? found : found.on_device(gpu, figures);
 }
@@ -217,7 +230,7 @@ std::optional<cost::KernelLibrary> KernelCatalogue::engine_kernels(
       if (all && complete(*all)) return all;
       const std::filesystem::path path = catalogue_->find(kFolder, name + "-" + from);
       if (path.empty()) continue;
-      const cost::KernelFile read = config::load_entry<cost::KernelFile>(path.string(), *catalogue_).value;
+      const cost::KernelFile read = read_kernels(path.string(), *catalogue_);
       cost::KernelLibrary one = cost::library_of(read, figures, kServing);
       if (from != gpu) one = one.on_device(gpu, figures);
       if (!all) all.emplace(library, gpu, figures, kServing);

@@ -218,7 +218,7 @@ class AccuracyStudy {
           fmt::format("{} on {} ({}): {} rows", set.family->name, set.gpu, set.library, set.rows.size());
       const auto library = library_for(set);
       if (!library) {
-        report_.skipped.push_back({what, "no GPU has fitted kernels of this library"});
+        report_.skipped.push_back({what, why_not()});
         continue;
       }
       RowErrors errors;
@@ -238,6 +238,12 @@ class AccuracyStudy {
   }
 
  private:
+  [[nodiscard]] std::string why_not() const {
+    if (!options_->parameters_of.empty())
+      return fmt::format("{} has no fitted kernels of this family and library", options_->parameters_of);
+    if (options_->leave_gpu_out) return "no other GPU among the rows has fitted kernels of this library";
+    return "no GPU has fitted kernels of this library; --group-folds 5 fits them to these rows";
+  }
   std::optional<cost::KernelLibrary> library_for(const RowSet& set) {
     constexpr auto kBenchmark = cost::Conditions::benchmark;
     if (!options_->parameters_of.empty()) {

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <exception>
 #include <map>
+#include <mutex>
 #include <thread>
 
 #include "sim/core/check.hpp"
@@ -22,15 +24,24 @@ void parallel_for(std::size_t count, unsigned threads, const std::function<void(
     return;
   }
   std::atomic<std::size_t> next{0};
+  std::mutex mutex;
+  std::exception_ptr failure;
   const auto work = [&] {
-    for (std::size_t begin = next.fetch_add(kChunk); begin < count; begin = next.fetch_add(kChunk)) {
-      for (std::size_t i = begin; i < std::min(begin + kChunk, count); ++i) body(i);
+    try {
+      for (std::size_t begin = next.fetch_add(kChunk); begin < count; begin = next.fetch_add(kChunk)) {
+        for (std::size_t i = begin; i < std::min(begin + kChunk, count); ++i) body(i);
+      }
+    } catch (...) {  // out of a thread it would end the program
+      const std::lock_guard<std::mutex> lock(mutex);
+      failure = std::current_exception();
+      next = count;
     }
   };
   std::vector<std::thread> helpers;
   for (unsigned t = 1; t < threads; ++t) helpers.emplace_back(work);
   work();
   for (std::thread& helper : helpers) helper.join();
+  if (failure) std::rethrow_exception(failure);
 }
 
 namespace {

@@ -25,7 +25,7 @@ Collective collective_named(const MeasuredRecord& record) {
   if (name == "reduce_scatter") return Collective::reduce_scatter;
   if (name == "alltoall") return Collective::all_to_all;
   record.fail("op", fmt::format("no collective is named \"{}\"", name),
-              "one of: all_reduce, all_gather, reduce_scatter, alltoall");
+              "all_reduce, all_gather, reduce_scatter or alltoall");
 }
 
 }  // namespace

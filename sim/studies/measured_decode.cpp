@@ -59,12 +59,12 @@ void read_attention_decode_row(const MeasuredRecord& record, MeasuredRow& row) {
   }
   shape.qk_dim = record.count("head_dim", 1);
   shape.v_dim = shape.qk_dim;
-  shape.window = record.count("window");
+  shape.window = record.count_or("window", 0);
   shape.sinks = record.text("backend") == "trtllm" && shape.qk_dim == kSinkDim;
   row.family = &cost::attention_decode_family();
   row.shape = shape;
   row.variant = row.family->variant(row.shape);
-  row.variant += unusual_decode_path(record.text("kernel"), record.text("system"));
+  row.variant += unusual_decode_path(record.text_or("kernel", ""), record.text("system"));
   row.group = fmt::format("{} heads, {} kv heads, {} dimensions, window {}", shape.query_heads,
                           shape.kv_heads, shape.qk_dim, shape.window);
 }

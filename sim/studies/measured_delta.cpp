@@ -5,6 +5,10 @@
 
 namespace moesim::studies {
 
+namespace {
+constexpr std::int64_t kMostChannels = std::int64_t{1} << 24;  // products stay whole numbers
+}  // namespace
+
 void read_delta_row(const MeasuredRecord& record, MeasuredRow& row) {
   cost::DeltaShape shape;
   const std::string_view phase = record.text("phase");
@@ -23,6 +27,10 @@ void read_delta_row(const MeasuredRecord& record, MeasuredRow& row) {
   shape.value_heads = record.count("v_heads", 1);
   shape.value_dim = record.count("head_v_dim", 1);
   shape.convolution_width = record.count("d_conv", 1);
+  if (shape.key_dim > kMostChannels / shape.key_heads)
+    record.fail("k_heads", "k_heads x head_k_dim is above 2^24");
+  if (shape.value_dim > kMostChannels / shape.value_heads)
+    record.fail("v_heads", "v_heads x head_v_dim is above 2^24");
   row.family = &cost::delta_family();
   row.shape = shape;
   row.variant = row.family->variant(row.shape);

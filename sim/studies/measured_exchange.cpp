@@ -28,6 +28,11 @@ void read_layer(const MeasuredRecord& record, ExchangeShape& shape) {
   shape.hidden = record.count("hidden", 1);
   shape.experts = record.count("experts", 1);
   shape.top_k = record.count("topk", 1);
+  // Keeps the price of one row short, and every product below 2^53.
+  constexpr std::int64_t kMostExperts = 65536, kMost = std::int64_t{1} << 24;
+  if (shape.experts > kMostExperts) record.fail("experts", "a layer has at most 65536 experts");
+  if (shape.tokens > kMost) record.fail("tokens", "at most 2^24 tokens");
+  if (shape.hidden > kMost) record.fail("hidden", "at most 2^24");
   if (shape.top_k > shape.experts) {
     record.fail("topk", fmt::format("{} experts of {}", shape.top_k, shape.experts));
   }
@@ -48,7 +53,7 @@ Phase phase_named(const MeasuredRecord& record, std::string_view column, std::st
   if (name == "prepare") return Phase::prepare;
   if (name == "combine_low_precision") return Phase::combine_low_precision;
   record.fail(column, fmt::format("no phase of an exchange is named \"{}\"", record.text(column)),
-              "one of: prepare, dispatch, combine, combine_low_precision");
+              "prepare, dispatch, combine or combine_low_precision");
 }
 
 std::int64_t dispatched_row(const MeasuredRecord& record, std::int64_t hidden) {
@@ -56,8 +61,7 @@ std::int64_t dispatched_row(const MeasuredRecord& record, std::int64_t hidden) {
   if (format == "bfloat16") return 2 * hidden;
   if (format == "fp8") return hidden;  // one scale for the whole tensor
   if (format == "nvfp4") return nvfp4_row(hidden);
-  record.fail("dtype", fmt::format("no exchanged format is named \"{}\"", format),
-              "one of: bfloat16, fp8, nvfp4");
+  record.fail("dtype", fmt::format("no exchanged format is named \"{}\"", format), "bfloat16, fp8 or nvfp4");
 }
 
 }  // namespace

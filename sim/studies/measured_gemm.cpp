@@ -30,7 +30,7 @@ llm::LinearFormats gemm_formats(const MeasuredRecord& record) {
     }
   }
   record.fail("dtype", "no operand format is called \"" + std::string(name) + "\"",
-              "bfloat16, fp8, fp8_block, nvfp4, int8_wo, int4_wo and sq are known");
+              "bfloat16, fp8, fp8_block, nvfp4, int8_wo, int4_wo or sq");
 }
 
 // The benchmark of each library goes round so many copies of the weights.
@@ -61,7 +61,7 @@ void read_gemm_row(const MeasuredRecord& record, MeasuredRow& row) {
   row.family = &cost::gemm_family();
   row.variant = cost::format_name(shape.formats);
   if (shape.eager) {
-    row.variant += eager_path(record.text("kernel"));
+    row.variant += eager_path(record.text_or("kernel", ""));
   }
   row.group = "n" + std::to_string(shape.n) + "-k" + std::to_string(shape.k);
   row.shape = shape;
@@ -73,7 +73,7 @@ void read_batched_gemm_row(const MeasuredRecord& record, MeasuredRow& row) {
   const std::string_view operation = record.text("op");
   if (operation != "mla_gen_pre" && operation != "mla_gen_post") {
     record.fail("op", "no product is called \"" + std::string(operation) + "\"",
-                "mla_gen_pre and mla_gen_post are known");
+                "mla_gen_pre or mla_gen_post");
   }
   const bool before = operation == "mla_gen_pre";
   cost::GemmShape shape;
@@ -82,7 +82,7 @@ void read_batched_gemm_row(const MeasuredRecord& record, MeasuredRow& row) {
   shape.n = before ? 512 : 128;
   shape.k = before ? 128 : 512;
   shape.formats = gemm_formats(record);
-  const std::string_view kernel = record.text("kernel");
+  const std::string_view kernel = record.text_or("kernel", "");
   if (kernel.find("dequant") != std::string_view::npos) {
     shape.formats = {};  // fp8 weights are widened beforehand: the product is one of bf16
   } else if (kernel.find("block_scaling") != std::string_view::npos) {
@@ -99,12 +99,12 @@ void read_batched_gemm_row(const MeasuredRecord& record, MeasuredRow& row) {
 void read_quantise_row(const MeasuredRecord& record, MeasuredRow& row) {
   const std::string_view operation = record.text("op");
   if (operation != "computescale" && operation != "scale_matrix") {
-    record.fail("op", "no pass is called \"" + std::string(operation) + "\"",
-                "computescale and scale_matrix are known");
+    record.fail("op", "no pass is called \"" + std::string(operation) + "\"", "computescale or scale_matrix");
   }
   cost::StreamShape shape;
   shape.rows = record.count("m", 1);
   shape.columns = record.count("k", 1);
+  if (shape.columns > (std::int64_t{1} << 40) / shape.rows) record.fail("m", "m x k is above 2^40");
   shape.read_bytes = 2 * shape.rows * shape.columns;
   shape.write_bytes = operation == "scale_matrix" ? shape.rows * shape.columns : 0;
   row.family = &cost::stream_family();

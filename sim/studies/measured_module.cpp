@@ -60,7 +60,11 @@ cost::LatentModuleShape common_module_shape(const MeasuredRecord& record) {
   return shape;
 }
 
-void finish_module_row(const cost::LatentModuleShape& shape, MeasuredRow& row) {
+void finish_module_row(const MeasuredRecord& record, const cost::LatentModuleShape& shape, MeasuredRow& row) {
+  // Products of sizes stay whole numbers below 2^63.
+  if (shape.heads > 65536) record.fail("heads", "a layer has at most 65536 heads");
+  if (shape.batch > (std::int64_t{1} << 40) / (shape.prefix + shape.queries))
+    record.fail("batch", "the tokens of all sequences are above 2^40");
   row.family = &cost::latent_module_family();
   row.shape = shape;
   row.variant = row.family->variant(row.shape);
@@ -79,12 +83,12 @@ void read_latent_module_row(const MeasuredRecord& record, MeasuredRow& row) {
     shape.queries = record.count("seq_len", 1);
     shape.prefix = record.count_or("prefix_len", 0);
   }
-  finish_module_row(shape, row);
+  finish_module_row(record, shape, row);
 }
 
 void read_sparse_module_row(const MeasuredRecord& record, MeasuredRow& row) {
   cost::LatentModuleShape shape = common_module_shape(record);
-  const std::string_view kernel = record.text("kernel");
+  const std::string_view kernel = record.text_or("kernel", "");
   shape.queries = record.count("seq_len", 1);
   shape.prefix = record.count("prefix_len");
   const bool dense = kernel.find("dense_mha") != std::string_view::npos;
@@ -94,7 +98,7 @@ void read_sparse_module_row(const MeasuredRecord& record, MeasuredRow& row) {
   shape.index_dim = 128;
   shape.index_top_k = dense ? 0 : 2048;
   shape.indexes = !dense && kernel.find("skip_indexer") == std::string_view::npos;
-  finish_module_row(shape, row);
+  finish_module_row(record, shape, row);
   if (kernel == "FLASHINFER_MLA_SPARSE") row.variant += "/flashinfer";
 }
 

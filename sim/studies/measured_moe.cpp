@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdlib>
 #include <map>
 #include <mutex>
 #include <numeric>
@@ -13,6 +14,7 @@
 #include <tuple>
 
 #include "models/cost/moe_time.hpp"
+#include "sim/core/check.hpp"
 #include "sim/core/math.hpp"
 #include "sim/core/random.hpp"
 #include "sim/studies/measured_rows.hpp"
@@ -77,6 +79,33 @@ std::uint64_t entity_of(const ExpertBenchmark& b, std::uint32_t draw) {
   return hash;
 }
 
+// Adds `left` rows (takes them away if negative), one to an expert in turn; none ends with more than `most`
+// or fewer than 0. There is always an expert that can take or give one: top_k is at most the number of
+// experts.
+void deal_out(std::int64_t left, std::int64_t most, std::vector<std::int64_t>& rows) {
+  const std::int64_t sign = left < 0 ? -1 : 1;
+  left = std::abs(left);
+  const auto room = [&](std::int64_t row) { return sign > 0 ? most - row : row; };
+  const auto dealt = [&](std::int64_t turns) {
+    std::int64_t sum = 0;
+    for (const std::int64_t row : rows) sum += std::min(room(row), turns);
+    return sum;
+  };
+  // Whole turns round all experts at once, then what is left of the last one.
+  std::int64_t turns = 0, beyond = most + 1;
+  while (beyond - turns > 1) {
+    const std::int64_t middle = turns + (beyond - turns) / 2;
+    (dealt(middle) <= left ? turns : beyond) = middle;
+  }
+  left -= dealt(turns);
+  for (std::int64_t& row : rows) {
+    const std::int64_t more = left > 0 && room(row) > turns ? 1 : 0;
+    row += sign * (std::min(room(row), turns) + more);
+    left -= more;
+  }
+  core::check(left == 0, "rows of experts that no expert can take");
+}
+
 std::vector<std::int64_t> power_law_rows(const ExpertBenchmark& b, std::uint32_t draw) {
   const std::int64_t total = b.tokens * b.top_k;
   core::Draws draws(kRoutingSeed, kRoutingStream, entity_of(b, draw));
@@ -85,17 +114,7 @@ std::vector<std::int64_t> power_law_rows(const ExpertBenchmark& b, std::uint32_t
   for (std::size_t e = 0; e < rows.size(); ++e) {
     rows[e] = std::min(static_cast<std::int64_t>(std::floor(weights[e] + 0.5)), b.tokens);
   }
-  std::int64_t left = total - std::accumulate(rows.begin(), rows.end(), std::int64_t{0});
-  // There is always an expert that can take or give one: top_k is at most the number of experts.
-  for (std::size_t e = 0; left != 0; e = (e + 1) % rows.size()) {
-    if (left > 0 && rows[e] < b.tokens) {
-      ++rows[e];
-      --left;
-    } else if (left < 0 && rows[e] > 0) {
-      --rows[e];
-      ++left;
-    }
-  }
+  deal_out(total - std::accumulate(rows.begin(), rows.end(), std::int64_t{0}), b.tokens, rows);
   // Their order is random: else the first ones would get what rounding left over.
   for (std::size_t e = rows.size() - 1; e > 0; --e) {
     std::swap(rows[e],
@@ -165,8 +184,7 @@ const ExpertFormat& expert_format(const MeasuredRecord& record) {
   }
   std::string known;
   for (const ExpertFormat& format : kExpertFormats) known += fmt::format(" {}", format.dtype);
-  record.fail("dtype", fmt::format("no kernel of experts has the format \"{}\"", dtype),
-              "formats are" + known);
+  record.fail("dtype", fmt::format("no kernel of experts has the format \"{}\"", dtype), "one of" + known);
 }
 
 // Code paths that are not the library's usual one: part of the kernel's name, and how the variant is called.

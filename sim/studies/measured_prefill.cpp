@@ -56,11 +56,11 @@ void read_attention_prefill_row(const MeasuredRecord& record, MeasuredRow& row) 
   shape.kv_heads = record.count("kv_heads", 1);
   shape.qk_dim = record.count("head_dim", 1);
   shape.v_dim = shape.qk_dim;
-  shape.window = record.count("window");
+  shape.window = record.count_or("window", 0);
   row.family = &cost::attention_prefill_family();
   row.shape = shape;
   row.variant = row.family->variant(row.shape);
-  row.variant += unusual_prefill_path(record.text("kernel"), record.text("system"));
+  row.variant += unusual_prefill_path(record.text_or("kernel", ""), record.text("system"));
   row.group = fmt::format("{} heads, {} kv heads, {} dimensions, window {}", shape.query_heads,
                           shape.kv_heads, shape.qk_dim, shape.window);
 }
@@ -75,7 +75,7 @@ void read_latent_prefill_row(const MeasuredRecord& record, MeasuredRow& row) {
   row.family = &cost::latent_prefill_family();
   row.shape = shape;
   row.variant = row.family->variant(row.shape);
-  if (record.text("kernel").find("triton") != std::string_view::npos) {
+  if (record.text_or("kernel", "").find("triton") != std::string_view::npos) {
     row.variant += "/triton";
   }
   row.group = fmt::format("{} heads", shape.query_heads);

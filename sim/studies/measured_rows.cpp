@@ -13,6 +13,18 @@ namespace moesim::studies {
 namespace {
 
 constexpr std::int64_t kMaxCount = std::int64_t{1} << 40;
+constexpr double kShortest = 1e-9, kLongest = 1e3;  // seconds
+
+// The library's name becomes that of a file.
+std::string library_of_record(const MeasuredRecord& record) {
+  const std::string_view name = record.text("backend");
+  const auto plain = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_'; };
+  if (name.empty() || name.size() > 64 || !std::all_of(name.begin(), name.end(), plain)) {
+    record.fail("backend",
+                fmt::format("\"{}\" is no name of a library: lower-case letters, digits and \"_\"", name));
+  }
+  return std::string(name);
+}
 
 std::string joined(const std::vector<std::string_view>& words) {
   std::string all;
@@ -87,8 +99,8 @@ const io::CsvField& MeasuredRecord::field(std::string_view column) const {
   const auto& columns = table_->columns_;
   const auto at = std::find(columns.begin(), columns.end(), column);
   if (at == columns.end()) {
-    throw config::line_error(table_->name_, 1, "", 0, 0, "missing_column",
-                             fmt::format("the table has no column \"{}\"", column),
+    throw config::line_error(table_->name_, table_->header_line_, table_->header_, 0, table_->header_.size(),
+                             "missing_column", fmt::format("the table has no column \"{}\"", column),
                              config::nearest(column, columns));
   }
   return (*fields_)[static_cast<std::size_t>(at - columns.begin())];
@@ -139,10 +151,12 @@ void MeasuredRecord::fail(std::string_view column, const std::string& message,
                            fmt::format("column \"{}\": {}", column, message), suggestion);
 }
 
-void MeasuredTable::read_header(const std::vector<io::CsvField>& fields) {
+void MeasuredTable::read_header(const std::vector<io::CsvField>& fields, const io::CsvReader& reader) {
+  header_ = reader.line_text();
+  header_line_ = reader.line_number();
   for (const io::CsvField& field : fields) {
     if (std::find(columns_.begin(), columns_.end(), field.text) != columns_.end()) {
-      throw config::line_error(name_, 1, "", 0, 0, "duplicate_column",
+      throw config::line_error(name_, header_line_, header_, field.begin, field.end, "duplicate_column",
                                fmt::format("two columns are named \"{}\"", field.text));
     }
     columns_.push_back(field.text);
@@ -185,7 +199,7 @@ std::vector<MeasuredRow> MeasuredTable::read(const std::filesystem::path& path,
     throw config::InputError("empty_file", fmt::format("{} is empty", path.string()),
                              "a header line and rows");
   }
-  table.read_header(fields);
+  table.read_header(fields, reader);
   const TableKind& kind = table.kind(reader);
   const std::vector<std::string> gpus = catalogue.names("hw_configs/gpus");
   std::vector<MeasuredRow> rows;
@@ -206,10 +220,12 @@ std::vector<MeasuredRow> MeasuredTable::read(const std::filesystem::path& path,
       record.fail("system", fmt::format("no GPU \"{}\" in the catalogue", record.text("system")),
                   config::nearest(record.text("system"), gpus));
     }
-    row.library = record.text("backend");
+    row.library = library_of_record(record);
     row.version = record.text_or("version", "");
     row.seconds = record.number("latency_us") * 1e-6;
     if (!(row.seconds > 0)) record.fail("latency_us", "a time must be above 0");
+    if (row.seconds < kShortest || row.seconds > kLongest)
+      record.fail("latency_us", "a kernel takes between 1e-3 and 1e9 microseconds");
     kind.read(record, row);
     rows.push_back(std::move(row));
   }

@@ -100,11 +100,13 @@ class MeasuredTable {
  private:
   friend class MeasuredRecord;
   explicit MeasuredTable(std::string name) : name_(std::move(name)) {}
-  void read_header(const std::vector<io::CsvField>& fields);
+  void read_header(const std::vector<io::CsvField>& fields, const io::CsvReader& reader);
   [[nodiscard]] const TableKind& kind(const io::CsvReader& reader) const;
 
   std::string name_;
   std::vector<std::string> columns_;
+  std::string header_;
+  std::size_t header_line_ = 1;
 };
 
 // The name of a GPU in the catalogue for a system's name in a table: "a100_sxm" -> "a100-sxm-80g",

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <map>
+#include <stdexcept>
 
 #include "sim/studies/kernel_accuracy.hpp"
 #include "sim/studies/kernel_layers.hpp"
@@ -67,6 +68,16 @@ TEST_CASE("what no row tells stays at its prior") {
   std::vector<studies::MeasuredRow> rows;
   for (int i = 0; i < 50; ++i) rows.push_back(test::toy_row(1 << 10, "a", 3e-6));
   CHECK(fitted(rows).of("a")[1] == Approx(0.5).epsilon(0.01));
+}
+
+TEST_CASE("what a thread throws reaches the caller, after all threads have ended") {
+  for (const unsigned threads : {1U, 4U}) {
+    CHECK_THROWS_AS(studies::parallel_for(1000, threads,
+                                          [](std::size_t i) {
+                                            if (i == 700) throw std::runtime_error("row 700");
+                                          }),
+                    std::runtime_error);
+  }
 }
 
 TEST_CASE("fits do not depend on the threads") {
