@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
 
 #include "models/cost/kernel_file.hpp"
@@ -79,6 +80,24 @@ std::string newest_version(const RowPointers& rows) {
 
 }  // namespace
 
+namespace {
+
+// Takes out the variants whose rows are all of one group of shapes: nothing tells how such numbers carry over
+// to another shape, so relatives stand in for them.
+void leave_out_lone_groups(RowSet& set, std::vector<std::string>& warnings) {
+  std::map<std::string, std::set<std::string>> groups;
+  for (const MeasuredRow* row : set.rows) groups[row->variant].insert(row->group);
+  for (const auto& [variant, names] : groups) {
+    if (names.size() > 1) continue;
+    const auto before = set.rows.size();
+    std::erase_if(set.rows, [&](const MeasuredRow* row) { return row->variant == variant; });
+    warnings.push_back(fmt::format("{} {}: all rows ({}) are of one group of shapes; they were not fitted",
+                                   set.family->name, variant, before - set.rows.size()));
+  }
+}
+
+}  // namespace
+
 Calibration calibrate(const std::vector<MeasuredRow>& rows, const std::string& gpu,
                       const std::string& library, const KernelCatalogue& catalogue,
                       const CalibrationOptions& options, const SayProgress& say) {
@@ -90,7 +109,9 @@ Calibration calibrate(const std::vector<MeasuredRow>& rows, const std::string& g
   }
   std::vector<RowSet> sets;
   for (RowSet& set : row_sets(rows)) {
-    if (set.gpu == gpu && set.library == library && !set.rows.empty()) sets.push_back(std::move(set));
+    if (set.gpu != gpu || set.library != library) continue;
+    leave_out_lone_groups(set, out.warnings);
+    if (!set.rows.empty()) sets.push_back(std::move(set));
   }
   std::size_t done = 0;
   for (const RowSet& set : sets) {
