@@ -138,7 +138,14 @@ Price CollectivePricer::from_kernel(const LinkTime& kernel, std::int64_t hops, d
     price.labels[index(one)] = kernel.time.label;
   }
   price.labels[index(Resource::network)] = std::max(kernel.time.label, network_.label);
+  const auto at_peak = [](std::int64_t bytes, std::int64_t peak) {
+    return peak > 0 ? core::saturating_duration_for(bytes, peak) : core::Duration{};
+  };
+  price.speed_of_light = std::max(at_peak(near.work, profile_.domain_bandwidth.value),
+                                  at_peak(far.work, profile_.network_bandwidth.value));
   finish(price);
+  // A fitted kernel is no roofline: its time is as good as its fit.
+  price.label = price.labels[index(price.binding)];
   return price;
 }
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "sim/io/error.hpp"
+
 namespace moesim::cli {
 
 namespace fs = std::filesystem;

@@ -83,6 +83,11 @@ TEST_CASE("inside a domain a collective takes the time of its kernel") {
   CHECK(large.binding == Resource::scale_up);
   CHECK(large.demand[cost::index(Resource::scale_up)].work == (1 << 28) / 8 * 7);
   CHECK(pricer.all_gather(1024).binding == Resource::latency);
+  // As good as the fit, whatever binds, and beside the time of the bytes on the bare link.
+  CHECK(large.label == config::Label::calibrated);
+  CHECK(pricer.all_gather(1024).label == config::Label::calibrated);
+  CHECK_THAT(large.speed_of_light.seconds(), WithinRel((1 << 28) / 8 * 7 / 450e9, 1e-6));
+  CHECK(large.speed_of_light < large.time);
 }
 
 TEST_CASE("an engine's own all-reduce goes before the library's") {
