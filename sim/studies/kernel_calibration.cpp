@@ -90,7 +90,7 @@ void leave_out_lone_groups(RowSet& set, std::vector<std::string>& warnings) {
   for (const auto& [variant, names] : groups) {
     if (names.size() > 1) continue;
     const auto before = set.rows.size();
-    std::erase_if(set.rows, [&](const MeasuredRow* row) { return row->variant == variant; });
+    std::erase_if(set.rows, [&lone = variant](const MeasuredRow* row) { return row->variant == lone; });
     warnings.push_back(fmt::format("{} {}: all rows ({}) are of one group of shapes; they were not fitted",
                                    set.family->name, variant, before - set.rows.size()));
   }
