@@ -304,7 +304,7 @@ const KernelFamily& collective_family() {
     one.parameters = kRing;
     one.time = collective_time;
     one.variant = collective_variant;
-    one.surface_axes = {{{9, 28, 8}, {2, 6, 3}, {0, 2, 2}}};
+    one.surface_axes = {{{9, 28, 8}, {2, 6, 3, AxisKind::other}, {0, 2, 2, AxisKind::other}}};
     one.surface_place = collective_place;
     one.place = collective_place;
     return one;
@@ -320,7 +320,7 @@ const KernelFamily& custom_all_reduce_family() {
     one.parameters = kAllReduce;
     one.time = all_reduce_time;
     one.variant = all_reduce_variant;
-    one.surface_axes = {{{8, 28, 11}, {2, 6, 3}, {0, 0, 1}}};
+    one.surface_axes = {{{8, 28, 11}, {2, 6, 3, AxisKind::other}, {0, 0, 1}}};
     one.surface_place = collective_place;
     one.place = collective_place;
     return one;

@@ -154,7 +154,7 @@ KernelTime attention_decode_time(const KernelShape& shape, const DeviceFigures& 
 Coordinates attention_decode_surface(const KernelShape& shape, const DeviceFigures& /*device*/) {
   const auto& s = std::get<AttentionDecodeShape>(shape);
   return {decode_log2(s.batch) + decode_log2(s.kv_heads), decode_log2(seen_tokens(s)),
-          decode_log2(s.query_heads) - decode_log2(s.kv_heads)};
+          decode_log2(s.query_heads)};
 }
 
 Coordinates attention_decode_place(const KernelShape& shape, const DeviceFigures& /*device*/) {
@@ -173,7 +173,7 @@ const KernelFamily& attention_decode_family() {
       .parameters = kAttentionDecodeParameters,
       .time = attention_decode_time,
       .variant = decode_variant,
-      .surface_axes = {SurfaceAxis{0, 15, 5}, SurfaceAxis{1, 16, 6}, SurfaceAxis{0, 5, 2}},
+      .surface_axes = {SurfaceAxis{0, 15, 5}, SurfaceAxis{1, 16, 6}, SurfaceAxis{2, 7, 2}},
       .surface_place = attention_decode_surface,
       .place = attention_decode_place,
   };

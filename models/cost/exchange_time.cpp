@@ -216,7 +216,8 @@ double doublings_of(std::int64_t count) {
 
 Coordinates exchange_surface_place(const KernelShape& shape, const DeviceFigures& /*device*/) {
   const ExchangeShape& one = exchange_of(shape);
-  const double third = one.multiprocessors > 0 ? 2.6 * (doublings_of(one.multiprocessors) - 2)
+  // Rows get longer to the right, and there are fewer multiprocessors to the right: both take more time.
+  const double third = one.multiprocessors > 0 ? 7 - 2.6 * (doublings_of(one.multiprocessors) - 2)
                                                : doublings_of(one.row_bytes) - 11;
   return {doublings_of(one.tokens), doublings_of(one.ranks), third};
 }
@@ -253,7 +254,7 @@ const KernelFamily& exchange_family() {
     one.parameters = kExchange;
     one.time = exchange_time;
     one.variant = exchange_variant;
-    one.surface_axes = {{{0, 16, 8}, {1, 6, 4}, {0, 7, 2}}};
+    one.surface_axes = {{{0, 16, 8}, {1, 6, 4, AxisKind::other}, {0, 7, 2}}};
     one.surface_place = exchange_surface_place;
     one.place = exchange_place;
     return one;

@@ -343,7 +343,7 @@ constexpr KernelFamily kGemmFamily = {
     .parameters = kGemmTable,
     .time = &gemm_time,
     .variant = &gemm_variant,
-    .surface_axes = {{{2, 13, 4}, {7, 15, 4}, {7, 15, 4}}},
+    .surface_axes = {{{2, 13, 4}, {7, 15, 4}, {7, 15, 3}}},
     .surface_place = &gemm_surface_place,
     .place = &gemm_place,
 };

@@ -67,11 +67,18 @@ class PartTimes {
 inline constexpr std::size_t kCoordinates = 6;
 using Coordinates = std::array<double, kCoordinates>;
 
-// The surface of a family: at most 64 nodes on a grid over up to three coordinates.
+// What the coordinate along an axis of a surface is.
+enum class AxisKind : std::uint8_t {
+  amount,  // tokens, bytes, heads: more of it never makes a kernel faster, so the factor does not fall
+  other,
+};
+
+// The surface of a family: a grid over up to three coordinates.
 struct SurfaceAxis {
   double low = 0;
   double high = 0;
   std::int64_t nodes = 1;
+  AxisKind kind = AxisKind::amount;
 };
 
 struct KernelFamily {

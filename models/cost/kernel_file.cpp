@@ -73,6 +73,12 @@ void check_parameters(const KernelFamily& family, bool by_variant, const std::st
   }
 }
 
+ResidualSurface surface_of(const KernelFamily& family, const SurfaceFile& file) {
+  std::array<SurfaceAxis, 3> axes = family.surface_axes;
+  for (std::size_t a = 0; a < axes.size(); ++a) axes[a].nodes = file.nodes[a];
+  return {axes, file.log_ratios, file.curve};
+}
+
 void check_layers(const KernelFamily& family, const std::string& pointer, const VariantFile& variant,
                   config::Problems& problems) {
   if (variant.surface) {
@@ -82,10 +88,16 @@ void check_layers(const KernelFamily& family, const std::string& pointer, const 
       good = good && count >= 1 && count <= 64;
       if (good) nodes *= static_cast<std::size_t>(count);
     }
-    if (!good || nodes > 64 || nodes != variant.surface->log_ratios.size()) {
+    if (!good || nodes + variant.surface->curve.size() > 64 || nodes != variant.surface->log_ratios.size()) {
       problems.error(pointer + "/surface",
-                     "a surface has three counts of nodes, at most 64 nodes in all, and one number for each",
+                     "a surface has three counts of nodes, one number for each node, and at most 64 numbers "
+                     "with those of the curve",
                      "", "wrong_size");
+    } else if (!surface_of(family, *variant.surface).is_monotone()) {
+      problems.error(pointer + "/surface",
+                     "this surface makes some larger kernel faster: log_ratios must not fall along amounts, "
+                     "the curve not faster than the time rises",
+                     "", "not_monotone");
     }
   }
   if (variant.range &&
@@ -160,6 +172,9 @@ const config::Record<SurfaceFile>& record_of(config::Type<SurfaceFile>) {
                     config::between(1, 64))
           .required("log_ratios", &SurfaceFile::log_ratios,
                     "Natural logarithm of measured over predicted time at the nodes, last coordinate fastest",
+                    config::between(-kMaxLogRatio, kMaxLogRatio))
+          .optional("curve", &SurfaceFile::curve,
+                    "The same over the predicted time, evenly from 1 us to 65,536 us by its logarithm",
                     config::between(-kMaxLogRatio, kMaxLogRatio));
   return record;
 }
@@ -243,9 +258,7 @@ KernelLibrary library_of(const KernelFile& file, const DeviceFigures& device, Co
       }
       own.with_surface = variant.with_surface.value_or(FitQuality{});
       if (variant.surface) {
-        std::array<SurfaceAxis, 3> axes = known.surface_axes;
-        for (std::size_t a = 0; a < axes.size(); ++a) axes[a].nodes = variant.surface->nodes[a];
-        own.surface = ResidualSurface(axes, variant.surface->log_ratios);
+        own.surface = surface_of(known, *variant.surface);
       }
       if (variant.table) {
         for (std::size_t i = 0; i < variant.table->log_ratios.size(); ++i) {
@@ -291,6 +304,7 @@ VariantFile variant_file(const FamilyFit& fit, const std::string& name) {
     SurfaceFile surface;
     for (const SurfaceAxis& axis : at->second.surface.axes()) surface.nodes.push_back(axis.nodes);
     for (const double node : at->second.surface.nodes()) surface.log_ratios.push_back(log_ratio(node));
+    for (const double node : at->second.surface.curve()) surface.curve.push_back(log_ratio(node));
     out.surface = std::move(surface);
   }
   if (!at->second.table.empty()) {

@@ -21,6 +21,7 @@ struct ParameterValue {
 struct SurfaceFile {
   std::vector<std::int64_t> nodes;  // of the first, second and third coordinate
   std::vector<double> log_ratios;   // measured over predicted, last coordinate fastest
+  std::vector<double> curve;        // the same over the predicted time
 };
 
 struct TableFile {

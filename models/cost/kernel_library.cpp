@@ -110,8 +110,9 @@ bool FittedRange::reaches(const Coordinates& place) const {
   return true;
 }
 
-ResidualSurface::ResidualSurface(std::array<SurfaceAxis, 3> axes, std::vector<double> nodes)
-    : axes_(axes), nodes_(std::move(nodes)) {
+ResidualSurface::ResidualSurface(std::array<SurfaceAxis, 3> axes, std::vector<double> nodes,
+                                 std::vector<double> curve)
+    : axes_(axes), nodes_(std::move(nodes)), curve_(std::move(curve)) {
   core::check(nodes_.size() == count(axes_), "one value for each node of the surface");
 }
 
@@ -119,6 +120,45 @@ std::size_t ResidualSurface::count(const std::array<SurfaceAxis, 3>& axes) {
   std::size_t nodes = 1;
   for (const SurfaceAxis& axis : axes) nodes *= static_cast<std::size_t>(axis.nodes);
   return nodes;
+}
+
+SurfaceAxis ResidualSurface::curve_axis(std::size_t nodes) {
+  return {0, 16, static_cast<std::int64_t>(nodes), AxisKind::other};
+}
+
+double ResidualSurface::steepest_fall(std::size_t nodes) {
+  // A little less than the rise of the time itself between two nodes, for files hold rounded numbers.
+  constexpr double kShare = 0.999, kLog2 = 0.6931471805599453;
+  const SurfaceAxis axis = curve_axis(nodes);
+  return nodes < 2 ? 0 : kShare * kLog2 * (axis.high - axis.low) / static_cast<double>(nodes - 1);
+}
+
+std::array<ResidualSurface::Corner, 2> ResidualSurface::curve_corners(std::size_t nodes, double seconds) {
+  if (nodes < 2) return {Corner{0, 1.0}, Corner{0, 0.0}};
+  constexpr double kMicroseconds = 1e6;
+  const SurfaceAxis axis = curve_axis(nodes);
+  const double doublings = core::math::log2(std::max(seconds * kMicroseconds, 1.0));
+  const double x =
+      std::clamp((doublings - axis.low) / (axis.high - axis.low), 0.0, 1.0) * static_cast<double>(nodes - 1);
+  const std::size_t below = std::min(static_cast<std::size_t>(x), nodes - 2);
+  const double above_share = x - static_cast<double>(below);
+  return {Corner{below, 1 - above_share}, Corner{below + 1, above_share}};
+}
+
+bool ResidualSurface::is_monotone() const {
+  for (std::size_t i = 1; i < curve_.size(); ++i) {
+    if (!(curve_[i] >= curve_[i - 1] - steepest_fall(curve_.size()) / 0.9995)) return false;
+  }
+  std::size_t stride = nodes_.size();
+  for (const SurfaceAxis& axis : axes_) {
+    const auto nodes = static_cast<std::size_t>(axis.nodes);
+    stride /= nodes;
+    if (axis.kind == AxisKind::other) continue;
+    for (std::size_t i = 0; i < nodes_.size(); ++i) {
+      if (i / stride % nodes + 1 != nodes && !(nodes_[i + stride] >= nodes_[i])) return false;
+    }
+  }
+  return true;
 }
 
 std::size_t ResidualSurface::corners(const std::array<SurfaceAxis, 3>& axes, const Coordinates& place,
@@ -146,12 +186,16 @@ std::size_t ResidualSurface::corners(const std::array<SurfaceAxis, 3>& axes, con
   return corners;
 }
 
-double ResidualSurface::at(const Coordinates& place) const {
+double ResidualSurface::at(const Coordinates& place, double seconds) const {
   if (nodes_.empty()) return 0;
   std::array<Corner, kCorners> around{};
   const std::size_t corners_here = corners(axes_, place, around);
   double sum = 0;
   for (std::size_t c = 0; c < corners_here; ++c) sum += around[c].share * nodes_[around[c].node];
+  if (!curve_.empty()) {
+    for (const Corner& corner : curve_corners(curve_.size(), seconds))
+      sum += corner.share * curve_[corner.node];
+  }
   return sum;
 }
 
@@ -264,7 +308,7 @@ LibraryTime KernelLibrary::time_of(const KernelFamily& family, const KernelShape
     out.label = config::Label::derived;
   double log_factor = 0;
   if (layers.surface && !at->second.surface.empty()) {
-    log_factor += at->second.surface.at(family.surface_place(shape, device_));
+    log_factor += at->second.surface.at(family.surface_place(shape, device_), out.time.total);
   }
   if (layers.surface && layers.table && !at->second.table.empty()) {
     log_factor += at->second.table.at(family.place(shape, device_));

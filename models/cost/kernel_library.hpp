@@ -43,18 +43,31 @@ class FamilyParameters {
   std::vector<std::vector<double>> values_;
 };
 
-// A smooth factor on top of the physics: log of measured over predicted time at the nodes of a grid,
-// interpolated linearly between them and held constant outside.
+// A smooth factor on top of the physics: log of measured over predicted time. It is the sum of a curve over
+// the time that the physics predicts and of a grid over coordinates of the shape, both interpolated linearly
+// between their nodes and held constant outside.
+//
+// Where the physics is flat, a factor that falls along a coordinate would make a larger kernel faster. So the
+// grid only rises along amounts, and what falls is the curve, by less than the predicted time rises: the
+// product never falls where the physics does not. fit_surface() fits under these conditions,
+// is_monotone() says whether they hold.
 class ResidualSurface {
  public:
   ResidualSurface() = default;
-  ResidualSurface(std::array<SurfaceAxis, 3> axes, std::vector<double> nodes);
+  // Throws core::InvariantError unless there is one value for each node of the grid.
+  ResidualSurface(std::array<SurfaceAxis, 3> axes, std::vector<double> nodes, std::vector<double> curve = {});
   [[nodiscard]] const std::array<SurfaceAxis, 3>& axes() const { return axes_; }
   [[nodiscard]] const std::vector<double>& nodes() const { return nodes_; }
+  [[nodiscard]] const std::vector<double>& curve() const { return curve_; }
   [[nodiscard]] bool empty() const { return nodes_.empty(); }
-  // The log factor at a place; 0 for an empty surface.
-  [[nodiscard]] double at(const Coordinates& place) const;
-  // The nodes around a place with their shares, which add up to 1; at most 8.
+  // The log factor at a place whose kernel takes `seconds` by physics alone; 0 for an empty surface.
+  [[nodiscard]] double at(const Coordinates& place, double seconds) const;
+  [[nodiscard]] bool is_monotone() const;
+  // Nodes of a curve lie evenly over the logarithm of the time, from 1 us to 2^16 us.
+  [[nodiscard]] static SurfaceAxis curve_axis(std::size_t nodes);
+  // By how much a curve may fall from one node to the next.
+  [[nodiscard]] static double steepest_fall(std::size_t nodes);
+  // The nodes of the grid around a place with their shares, which add up to 1; at most 8.
   struct Corner {
     std::size_t node = 0;
     double share = 0;
@@ -63,10 +76,13 @@ class ResidualSurface {
   static std::size_t corners(const std::array<SurfaceAxis, 3>& axes, const Coordinates& place,
                              std::array<Corner, kCorners>& out);
   [[nodiscard]] static std::size_t count(const std::array<SurfaceAxis, 3>& axes);
+  // The two nodes of a curve around a time, with their shares. `nodes` >= 1.
+  static std::array<Corner, 2> curve_corners(std::size_t nodes, double seconds);
 
  private:
   std::array<SurfaceAxis, 3> axes_{};
   std::vector<double> nodes_;
+  std::vector<double> curve_;
 };
 
 // Measured over predicted times (of physics and surface) of single shapes, as a factor that is interpolated

@@ -265,7 +265,7 @@ Coordinates moe_surface_place(const KernelShape& any, const DeviceFigures& /*dev
   const double active = mean_of(shape, &ExpertLoad::active);
   Coordinates place{};
   place[0] = log2_of(expert_bytes(shape, active) / 0x1p20);
-  place[1] = log2_of(rows / std::max(active, 1.0));
+  place[1] = log2_of(rows);
   place[2] = log2_of(active);
   return place;
 }
@@ -295,7 +295,7 @@ const KernelFamily& moe_family() {
     one.parameters = kMoeParameters;
     one.time = moe_time;
     one.variant = moe_variant;
-    one.surface_axes = {{{0, 14, 4}, {0, 12, 4}, {0, 8, 4}}};
+    one.surface_axes = {{{0, 14, 4}, {0, 18, 5}, {0, 8, 3}}};
     one.surface_place = moe_surface_place;
     one.place = moe_place;
     return one;

@@ -331,12 +331,14 @@ Coordinates prefill_surface_place(const KernelShape& shape, const DeviceFigures&
   const double reach = queries + static_cast<double>(s.prefix);
   const double seen = s.window > 0 ? std::min(static_cast<double>(s.window), reach) : reach;
   return {prefill_log2(blocks / device.multiprocessors),
-          prefill_log2(queries + 2 * static_cast<double>(s.prefix)), prefill_log2(seen / reach)};
+          prefill_log2(queries + 2 * static_cast<double>(s.prefix)), prefill_log2(seen)};
 }
 
 Coordinates attention_prefill_place(const KernelShape& shape, const DeviceFigures& device) {
   const auto& s = std::get<AttentionPrefillShape>(shape);
   Coordinates place = prefill_surface_place(shape, device);
+  const double reach = prefill_log2(static_cast<double>(s.queries) + static_cast<double>(s.prefix));
+  place[2] -= reach;
   place[3] = 0.5 * prefill_log2(static_cast<double>(s.query_heads) / static_cast<double>(s.kv_heads));
   place[4] = 0.3 * prefill_log2(static_cast<double>(s.batch));
   place[5] = 2 * prefill_log2(static_cast<double>(s.qk_dim));
@@ -346,6 +348,7 @@ Coordinates attention_prefill_place(const KernelShape& shape, const DeviceFigure
 Coordinates latent_prefill_place(const KernelShape& shape, const DeviceFigures& device) {
   const auto& s = std::get<AttentionPrefillShape>(shape);
   Coordinates place = prefill_surface_place(shape, device);
+  place[2] = 0;
   place[3] = 0.6 * prefill_log2(static_cast<double>(s.batch));
   return place;
 }
@@ -361,7 +364,7 @@ const KernelFamily& attention_prefill_family() {
       .parameters = kAttentionPrefillParameters,
       .time = attention_prefill_time,
       .variant = attention_prefill_variant,
-      .surface_axes = {kPrefillLoadAxis, SurfaceAxis{0, 14, 4}, SurfaceAxis{-5, 0, 2}},
+      .surface_axes = {kPrefillLoadAxis, SurfaceAxis{0, 14, 4}, SurfaceAxis{5, 14, 2}},
       .surface_place = prefill_surface_place,
       .place = attention_prefill_place,
   };

@@ -81,13 +81,13 @@ RowErrors cross_validate(const cost::KernelFamily& family, const RowPointers& ro
       const MeasuredRow& row = *rows[i];
       const double measured = math::log(row.seconds);
       const cost::KernelTime time =
-          family.time(row.shape, device, parameters.of(row.variant), cost::Conditions::benchmark, parts);
-      const LayerFactors factors = layers.at(row);
+          family.time(row.shape, device, parameters.of(row.variant), row.conditions, parts);
+      const LayerFactors factors = layers.at(row, time.total);
       errors.physics[i] = math::log(time.total) - measured;
       errors.surface[i] = errors.physics[i] + factors.surface;
       errors.table[i] = errors.physics[i] + factors.table;
       errors.roofline[i] = math::log(time.speed_of_light) - measured;
-      errors.interpolation[i] = errors.roofline[i] + factors.utilisation;
+      errors.interpolation[i] = errors.roofline[i] + layers.utilisation(row);
     });
   }
   return errors;

@@ -191,11 +191,13 @@ RowErrors errors_of(const RowSet& set, const cost::KernelLibrary& library, std::
   for (auto* way : {&errors.physics, &errors.surface, &errors.table, &errors.roofline}) {
     way->assign(set.rows.size(), 0);
   }
+  const cost::KernelLibrary cold = library.under(cost::Conditions::serving);
   parallel_for(set.rows.size(), threads, [&](std::size_t i) {
     const MeasuredRow& row = *set.rows[i];
     const double measured = math::log(row.seconds);
+    const cost::KernelLibrary& kernels = row.conditions == cost::Conditions::serving ? cold : library;
     const auto time = [&](bool surface, bool table) {
-      return library.time_of(*set.family, row.shape, row.variant, {surface, table}).time;
+      return kernels.time_of(*set.family, row.shape, row.variant, {surface, table}).time;
     };
     const cost::KernelTime physics = time(false, false);
     errors.physics[i] = math::log(physics.total) - measured;
@@ -216,7 +218,7 @@ RowErrors errors_of(const RowSet& set, const cost::KernelLibrary& library, std::
                                 &library, threads);
     parallel_for(set.rows.size(), threads, [&](std::size_t i) {
       if (fold[i] != f) return;
-      errors.interpolation[i] = errors.roofline[i] + layers.at(*set.rows[i]).utilisation;
+      errors.interpolation[i] = errors.roofline[i] + layers.utilisation(*set.rows[i]);
     });
   }
   return errors;
@@ -315,7 +317,7 @@ class AccuracyStudy {
       MeasuredRow row = *set.rows[i];
       const cost::KernelTime time = library.time_of(*set.family, row.shape, row.variant, {false, false}).time;
       row.variant = initial.stand_in(row.variant);
-      errors[i] = math::log(time.speed_of_light) - math::log(row.seconds) + layers.at(row).utilisation;
+      errors[i] = math::log(time.speed_of_light) - math::log(row.seconds) + layers.utilisation(row);
     }
     return errors;
   }

@@ -194,7 +194,7 @@ class Fit {
         return;
       }
       const cost::KernelTime time =
-          family_->time(rows_[i]->shape, *device_, values[variant_[i]], cost::Conditions::benchmark, parts_);
+          family_->time(rows_[i]->shape, *device_, values[variant_[i]], rows_[i]->conditions, parts_);
       core::check(time.total > 0 && std::isfinite(time.total), "a kernel's time must be positive");
       out[i] = math::log(time.total) - log_measured_[i];
     });
@@ -307,59 +307,6 @@ cost::FamilyParameters fit_family(const cost::KernelFamily& family, const RowPoi
                                   const FitOptions& options, const cost::FamilyParameters* start) {
   core::check(!rows.empty(), "a fit needs rows");
   return Fit(family, thinned(rows, options.max_rows), device, parts, options).run(start);
-}
-
-cost::ResidualSurface fit_surface(const std::array<cost::SurfaceAxis, 3>& axes,
-                                  std::span<const cost::Coordinates> places,
-                                  std::span<const double> log_ratios) {
-  constexpr std::size_t kFewest = 10, kMostNodes = 64, kRowsPerNode = 5;
-  if (places.size() < kFewest) return {};
-  std::array<cost::SurfaceAxis, 3> grid = axes;
-  while (cost::ResidualSurface::count(grid) > std::min(kMostNodes, places.size() / kRowsPerNode)) {
-    auto widest = std::max_element(grid.begin(), grid.end(),
-                                   [](const auto& a, const auto& b) { return a.nodes < b.nodes; });
-    widest->nodes -= 1;
-  }
-  const auto n = static_cast<Eigen::Index>(cost::ResidualSurface::count(grid));
-  // Each node as if one row had been seen there that the physics predicts, and neighbours alike.
-  constexpr double kRidge = 0.5, kSmooth = 1.0, kScale = 0.1;
-  Eigen::MatrixXd prior = Eigen::MatrixXd::Identity(n, n) * kRidge;
-  Eigen::Index stride = n;
-  for (const cost::SurfaceAxis& axis : grid) {
-    const auto nodes = static_cast<Eigen::Index>(axis.nodes);
-    stride /= nodes;
-    for (Eigen::Index i = 0; i < n; ++i) {
-      if (i / stride % nodes + 1 == nodes) continue;
-      prior(i, i) += kSmooth;
-      prior(i + stride, i + stride) += kSmooth;
-      prior(i, i + stride) -= kSmooth;
-      prior(i + stride, i) -= kSmooth;
-    }
-  }
-  Eigen::VectorXd values = Eigen::VectorXd::Zero(n);
-  for (int round = 0; round < 6; ++round) {
-    Eigen::MatrixXd matrix = prior;
-    Eigen::VectorXd right = Eigen::VectorXd::Zero(n);
-    for (std::size_t i = 0; i < places.size(); ++i) {
-      std::array<cost::ResidualSurface::Corner, cost::ResidualSurface::kCorners> around{};
-      const std::size_t corners = cost::ResidualSurface::corners(grid, places[i], around);
-      double there = 0;
-      for (std::size_t c = 0; c < corners; ++c)
-        there += around[c].share * values[static_cast<Eigen::Index>(around[c].node)];
-      const double z = (log_ratios[i] - there) / kScale;
-      const double weight = 1 / std::sqrt(1 + z * z);
-      for (std::size_t a = 0; a < corners; ++a) {
-        const auto row = static_cast<Eigen::Index>(around[a].node);
-        right[row] += weight * around[a].share * log_ratios[i];
-        for (std::size_t b = 0; b < corners; ++b) {
-          matrix(row, static_cast<Eigen::Index>(around[b].node)) +=
-              weight * around[a].share * around[b].share;
-        }
-      }
-    }
-    values = matrix.ldlt().solve(right);
-  }
-  return {grid, std::vector<double>(values.data(), values.data() + n)};
 }
 
 }  // namespace moesim::studies

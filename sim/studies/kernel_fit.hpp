@@ -40,10 +40,13 @@ void parallel_for(std::size_t count, unsigned threads, const std::function<void(
                                                 const cost::PartTimes* parts, const FitOptions& options,
                                                 const cost::FamilyParameters* start = nullptr);
 
-// The surface with at most 64 nodes and at most one node for five rows: coarser where there are fewer rows.
-// Empty below 10 rows. `log_ratios` are log(measured / predicted) at `places`.
+// The surface with at most 64 numbers and at most one number for five rows: coarser where there are fewer
+// rows. Empty below 10 rows. `log_ratios` are log(measured / predicted) at `places`, `seconds` what the
+// physics predicts there. The surface is monotone: robust least squares under the conditions of
+// ResidualSurface.
 [[nodiscard]] cost::ResidualSurface fit_surface(const std::array<cost::SurfaceAxis, 3>& axes,
                                                 std::span<const cost::Coordinates> places,
+                                                std::span<const double> seconds,
                                                 std::span<const double> log_ratios);
 
 // The fold of each row, 0 <= fold < folds: its groups in the order of a hash of their texts are dealt out one

@@ -12,15 +12,17 @@ namespace moesim::studies {
 // Logs of the factors that a layer multiplies a prediction with.
 struct LayerFactors {
   double surface = 0;
-  double table = 0;        // with the surface: a table holds what that leaves
-  double utilisation = 0;  // of the datasheet roofline: measured over roofline of the nearest shapes
+  double table = 0;  // with the surface: a table holds what that leaves
 };
 
 class ResidualLayers {
  public:
   ResidualLayers(const cost::KernelFamily& family, const RowPointers& rows, const cost::DeviceFigures& device,
                  const cost::FamilyParameters& parameters, const cost::PartTimes* parts, unsigned threads);
-  [[nodiscard]] LayerFactors at(const MeasuredRow& row) const;
+  // `seconds`: what the physics predicts for the row.
+  [[nodiscard]] LayerFactors at(const MeasuredRow& row, double seconds) const;
+  // Log of measured over roofline time of the nearest shapes: the baseline that interpolates.
+  [[nodiscard]] double utilisation(const MeasuredRow& row) const;
   struct Layer {
     cost::ResidualSurface surface;
     cost::ResidualTable table;

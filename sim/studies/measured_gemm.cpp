@@ -35,6 +35,7 @@ llm::LinearFormats gemm_formats(const MeasuredRecord& record) {
 
 // The benchmark of each library goes round so many copies of the weights.
 std::int64_t gemm_copies(std::string_view library, std::string_view format) {
+  if (library == kOwnHarness) return 1;  // --warm
   if (library == "vllm") {
     return format == "fp8_block" || format == "nvfp4" ? 1 : 6;
   }

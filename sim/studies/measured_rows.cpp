@@ -226,6 +226,11 @@ std::vector<MeasuredRow> MeasuredTable::read(const std::filesystem::path& path,
     if (!(row.seconds > 0)) record.fail("latency_us", "a time must be above 0");
     if (row.seconds < kShortest || row.seconds > kLongest)
       record.fail("latency_us", "a kernel takes between 1e-3 and 1e9 microseconds");
+    if (record.text_or("backend", "") == kOwnHarness) {
+      const std::string_view kernel = record.text_or("kernel", "");
+      row.conditions = kernel.ends_with("_warm") ? cost::Conditions::benchmark : cost::Conditions::serving;
+      row.apart = kernel.ends_with("_eager");
+    }
     kind.read(record, row);
     rows.push_back(std::move(row));
   }

@@ -15,6 +15,10 @@
 namespace moesim::studies {
 
 // One measured kernel.
+// The backend column of tables that tools/gpu writes. Its rows are cold unless the kernel's name ends in
+// "_warm"; where it ends in "_eager" the time holds launches of the host.
+inline constexpr std::string_view kOwnHarness = "torch";
+
 struct MeasuredRow {
   const cost::KernelFamily* family = nullptr;
   cost::KernelShape shape;
@@ -24,7 +28,10 @@ struct MeasuredRow {
   std::string variant;  // family->variant(shape), or that with "/" and the code path
   std::string group;    // rows of one group are never split between fitting and testing
   double seconds = 0;
-  bool apart = false;  // a slow tactic: reported apart, not fitted
+  // How it was measured: weights and KV warm between graph replays, as by the benchmarks of the shared
+  // tables, or cold, as by tools/gpu.
+  cost::Conditions conditions = cost::Conditions::benchmark;
+  bool apart = false;  // a slow tactic, or launches of the host: reported apart, not fitted
 };
 
 class MeasuredTable;

@@ -40,14 +40,14 @@ TEST_CASE("a variant without a fit is stood in for by its nearest relative") {
 
 TEST_CASE("a surface is linear between its nodes and constant outside") {
   const cost::ResidualSurface surface({{{0, 2, 3}, {0, 1, 2}, {}}}, {0, 1, 2, 3, 4, 5});
-  CHECK(surface.at({0, 0}) == 0);
-  CHECK(surface.at({0, 1}) == 1);
-  CHECK(surface.at({1, 0}) == 2);
-  CHECK(surface.at({2, 1}) == 5);
-  CHECK(surface.at({0.5, 0.5}) == Approx(1.5));
-  CHECK(surface.at({9, 9}) == 5);
-  CHECK(surface.at({-9, -9}) == 0);
-  CHECK(cost::ResidualSurface{}.at({1, 1}) == 0);
+  CHECK(surface.at({0, 0}, 1e-6) == 0);
+  CHECK(surface.at({0, 1}, 1e-6) == 1);
+  CHECK(surface.at({1, 0}, 1e-6) == 2);
+  CHECK(surface.at({2, 1}, 1e-6) == 5);
+  CHECK(surface.at({0.5, 0.5}, 1e-6) == Approx(1.5));
+  CHECK(surface.at({9, 9}, 1e-6) == 5);
+  CHECK(surface.at({-9, -9}, 1e-6) == 0);
+  CHECK(cost::ResidualSurface{}.at({1, 1}, 1e-6) == 0);
 }
 
 TEST_CASE("a table gives its own entries back and means between them") {

@@ -92,9 +92,9 @@ TEST_CASE("fits do not depend on the threads") {
 }
 
 TEST_CASE("a surface learns what the physics leaves out, a table even more") {
-  // A dip of 30 % around 2^20 bytes that no parameter can make.
+  // A dip of 30 % around 2^26 bytes, where the time rises with the bytes, that no parameter can make.
   const auto rows = toy_rows([](int i) {
-    const double x = 10 + i / 2 * 0.1 - 20;
+    const double x = 10 + i / 2 * 0.1 - 26;
     return 1 - 0.3 * std::exp(-x * x / 2);
   });
   const auto parameters = fitted(rows);
@@ -126,11 +126,54 @@ TEST_CASE("a surface has at most one node for five rows") {
   const std::array<cost::SurfaceAxis, 3> axes = {{{0, 1, 8}, {0, 1, 8}, {0, 1, 8}}};
   std::vector<cost::Coordinates> places(40);
   for (std::size_t i = 0; i < places.size(); ++i) places[i] = {static_cast<double>(i) / 39};
-  CHECK(studies::fit_surface(axes, places, std::vector<double>(40, 0.1)).nodes().size() <= 8);
-  places.resize(9);
-  CHECK(studies::fit_surface(axes, places, std::vector<double>(9, 0.1)).empty());
-  places.resize(5000);
-  CHECK(studies::fit_surface(axes, places, std::vector<double>(5000, 0.1)).nodes().size() <= 64);
+  const auto numbers = [&](std::size_t rows) {
+    places.resize(rows);
+    const auto surface =
+        studies::fit_surface(axes, places, std::vector<double>(rows, 1e-5), std::vector<double>(rows, 0.1));
+    return surface.nodes().size() + surface.curve().size();
+  };
+  CHECK(numbers(40) <= 8);
+  CHECK(numbers(9) == 0);
+  CHECK(numbers(5000) <= 64);
+  CHECK(numbers(5000) > 50);
+}
+
+TEST_CASE("a surface falls along the time that the physics predicts, never along an amount") {
+  std::array<cost::SurfaceAxis, 3> axes = {{{0, 10, 6}, {}, {}}};
+  std::vector<cost::Coordinates> places;
+  std::vector<double> flat, rising, falling_ratio, rising_ratio;
+  for (int i = 0; i < 500; ++i) {
+    const double x = i / 50.0;
+    places.push_back({x});
+    flat.push_back(1e-5);
+    rising.push_back(1e-6 * std::exp2(x));
+    falling_ratio.push_back(-0.05 * x);
+    rising_ratio.push_back(0.05 * x);
+  }
+  // Ten doublings in which the physics stands still: the mean is all that can be learned of a fall.
+  const auto still = studies::fit_surface(axes, places, flat, falling_ratio);
+  CHECK(still.is_monotone());
+  CHECK(still.at({10}, 1e-5) == Approx(still.at({0}, 1e-5)).margin(1e-6));
+  CHECK(still.at({5}, 1e-5) == Approx(-0.25).margin(0.02));
+  // A rise is learned in full, and so is a fall where the time rises faster.
+  const auto up = studies::fit_surface(axes, places, flat, rising_ratio);
+  CHECK(up.is_monotone());
+  CHECK(up.at({10}, 1e-5) - up.at({0}, 1e-5) == Approx(0.5).margin(0.05));
+  const auto down = studies::fit_surface(axes, places, rising, falling_ratio);
+  CHECK(down.is_monotone());
+  CHECK(down.at({10}, 1e-6 * 1024) - down.at({0}, 1e-6) == Approx(-0.5).margin(0.05));
+  // Faster than the time rises it cannot fall.
+  for (double& ratio : falling_ratio) ratio *= 40;
+  const auto steep = studies::fit_surface(axes, places, rising, falling_ratio);
+  CHECK(steep.is_monotone());
+  CHECK(steep.at({10}, 1e-6 * 1024) - steep.at({0}, 1e-6) >= -10 * std::log(2.0));
+  // Along an axis that is no amount anything goes.
+  axes[0].kind = cost::AxisKind::other;
+  const auto free = studies::fit_surface(axes, places, flat, rising_ratio);
+  CHECK(free.at({10}, 1e-5) - free.at({0}, 1e-5) == Approx(0.5).margin(0.05));
+  CHECK(cost::ResidualSurface({{{0, 1, 2}, {}, {}}}, {1, 0}).is_monotone() == false);
+  CHECK(cost::ResidualSurface({{{0, 1, 1}, {}, {}}}, {0}, {0, -0.8 * 16 * std::log(2.0), 0}).is_monotone() ==
+        false);
 }
 
 TEST_CASE("quality is mean, median and 90th percentile of relative errors, and the geometric bias") {
