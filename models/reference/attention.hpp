@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <concepts>
 #include <cstdint>
+#include <iterator>
+#include <limits>
 #include <span>
 #include <utility>
 
@@ -102,7 +104,8 @@ struct AttentionOptions {
   double scale = 1.0;     // of the products of queries and keys
   double soft_cap = 0.0;  // scores become cap x tanh(score / cap); 0: none
   AttentionMask mask;
-  std::int64_t first_query = 0;     // position of query 0; the golden cases: keys - queries
+  std::int64_t first_query = 0;  // position of query 0; the golden cases: keys - queries
+  KeyRange only = {0, std::numeric_limits<std::int64_t>::max()};  // keys that this call works on (split keys)
   bool bf16_probabilities = false;  // as FlashAttention: rounded for the product with values, not for the sum
   TileShape tile;
 };
@@ -128,6 +131,7 @@ struct AttentionOutput {
 // as f32 and tell the probe.
 template <class S>
 concept KeyValueSource = requires(const S& source, float* out, NoProbe& probe) {
+  { S::shared_values } -> std::convertible_to<bool>;
   { source.heads() } -> std::convertible_to<std::int64_t>;
   { source.positions().begin } -> std::convertible_to<std::int64_t>;
   { source.key_dim() } -> std::convertible_to<std::int64_t>;
@@ -178,7 +182,9 @@ struct ContiguousKeyValues {
   std::int64_t first = 0;
   Decode key_decode = {};
   Decode value_decode = {};
+  Operand operand = Operand::keys_values;  // activations where they were expanded for this step only
 
+  static constexpr bool shared_values = false;
   [[nodiscard]] std::int64_t heads() const { return key_rows.heads; }
   [[nodiscard]] KeyRange positions() const { return {first, first + key_rows.rows}; }
   [[nodiscard]] std::int64_t key_dim() const { return key_rows.width; }
@@ -198,8 +204,7 @@ struct ContiguousKeyValues {
             std::int64_t head, std::int64_t position, float* out, P& probe) const {
     const Value* row = rows.row(head, position - first);
     for (std::int64_t i = 0; i < rows.width; ++i) out[i] = decode(row[i], head);
-    probe.touch(Operand::keys_values, tensor_of(tensor), rows.index(head, position - first), rows.width,
-                kBitsOf<Value>);
+    probe.touch(operand, tensor_of(tensor), rows.index(head, position - first), rows.width, kBitsOf<Value>);
   }
 };
 
@@ -218,6 +223,7 @@ struct PagedKeyValues {
   Decode key_decode = {};
   Decode value_decode = {};
 
+  static constexpr bool shared_values = false;
   [[nodiscard]] std::int64_t heads() const { return kv_heads; }
   [[nodiscard]] KeyRange positions() const { return {0, keys}; }
   [[nodiscard]] std::int64_t key_dim() const { return key_width; }
