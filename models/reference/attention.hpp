@@ -64,7 +64,7 @@ struct AttentionMask {
   std::int64_t window = 0;  // key > position - window: so many keys, the query's own included; 0: no limit
   std::int64_t chunk = 0;   // key / chunk == position / chunk; 0: no chunks
   // One byte per query and key position, query-major, nonzero where visible; empty: all.
-  std::span<const std::uint8_t> custom;
+  std::span<const std::uint8_t> custom = {};
   std::int64_t custom_keys = 0;  // bytes per query
 };
 
