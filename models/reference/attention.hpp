@@ -16,6 +16,7 @@
 
 #include "models/reference/float16.hpp"
 #include "models/reference/probe.hpp"
+#include "models/reference/storage.hpp"
 #include "sim/core/check.hpp"
 
 namespace moesim::reference {
@@ -143,9 +144,6 @@ concept KeyValueSource = requires(const S& source, float* out, NoProbe& probe) {
 // Tensors of an attention kernel, as probes tell them apart.
 enum class AttentionTensor : int { queries, keys, values, sinks, result, lse, page_table, scratch };
 [[nodiscard]] constexpr int tensor_of(AttentionTensor tensor) { return static_cast<int>(tensor); }
-
-template <class Value>
-inline constexpr int kBitsOf = static_cast<int>(8 * sizeof(Value));
 
 // Stored values that need no scale: bf16 and f32.
 struct PlainDecode {

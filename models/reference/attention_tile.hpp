@@ -19,19 +19,15 @@
 
 namespace moesim::reference::detail {
 
-// Exponential and logarithm in double, rounded once.
+// Exponential and hyperbolic tangent in double, rounded once.
 [[nodiscard]] inline float exponential(float x) {
   return static_cast<float>(core::math::exp(static_cast<double>(x)));
 }
 [[nodiscard]] inline double exponential(double x) { return core::math::exp(x); }
-
-// Hyperbolic tangent with a relative error below 2^-43.
-[[nodiscard]] double tanh_double(double x);
-
 [[nodiscard]] inline float hyperbolic_tangent(float x) {
-  return static_cast<float>(tanh_double(static_cast<double>(x)));
+  return static_cast<float>(core::math::tanh(static_cast<double>(x)));
 }
-[[nodiscard]] inline double hyperbolic_tangent(double x) { return tanh_double(x); }
+[[nodiscard]] inline double hyperbolic_tangent(double x) { return core::math::tanh(x); }
 
 template <class Real>
 inline constexpr Real kMinusInfinity = -std::numeric_limits<Real>::infinity();

@@ -4,11 +4,11 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <numbers>
 
 #include "models/reference/attention_merge.hpp"
 #include "models/reference/delta_chunk.hpp"
 #include "models/reference/golden.hpp"
+#include "models/reference/golden_rope.hpp"
 #include "models/reference/indexer.hpp"
 #include "models/reference/mla.hpp"
 
@@ -161,43 +161,6 @@ void run_attention(GoldenCase& golden) {
   give_splits(golden, shape);
 }
 
-// Inverse frequencies and the factor of cosines of a case's "rope" object.
-struct Rotation {
-  std::vector<double> inverse_frequencies;
-  double factor = 1.0;
-};
-
-double mscale(double factor, double weight) {
-  return factor > 1.0 ? 0.1 * weight * core::math::log(factor) + 1.0 : 1.0;
-}
-
-// YaRN (arXiv 2309.00071) as in DeepSeek-V3's inference/model.py; without "factor" the plain frequencies.
-Rotation rotation_of(const GoldenCase& golden, std::int64_t dim) {
-  const double base = golden.number("rope.base");
-  const double factor = golden.number_or("rope.factor", 1.0);
-  Rotation rotation;
-  double low = 0.0, high = 0.0;
-  const bool yarn = golden.text_or("rope.type", "yarn") == "yarn";
-  if (yarn) {
-    const double original = golden.number("rope.original");
-    const auto edge = [&](double turns) {
-      return static_cast<double>(dim) * core::math::log(original / (turns * 2.0 * std::numbers::pi)) /
-             (2.0 * core::math::log(base));
-    };
-    low = std::max(std::floor(edge(golden.number("rope.beta_fast"))), 0.0);
-    high = std::min(std::ceil(edge(golden.number("rope.beta_slow"))), static_cast<double>(dim - 1));
-    if (low == high) high += 0.001;
-    rotation.factor = mscale(factor, golden.number_or("rope.mscale", 1.0)) /
-                      mscale(factor, golden.number_or("rope.mscale_all_dim", 0.0));
-  }
-  for (std::int64_t i = 0; i < dim / 2; ++i) {
-    const double own = core::math::pow(base, -2.0 * static_cast<double>(i) / static_cast<double>(dim));
-    const double ramp = yarn ? std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0) : 0.0;
-    rotation.inverse_frequencies.push_back(own / factor * ramp + own * (1.0 - ramp));
-  }
-  return rotation;
-}
-
 LatentWeights<float> latent_weights(const GoldenCase& golden, const LatentSizes& sizes) {
   LatentWeights<float> weights;
   if (sizes.query_rank > 0) {
@@ -222,12 +185,16 @@ void run_latent(GoldenCase& golden) {
   sizes.rope = golden.integer("qk_rope");
   sizes.value = golden.integer("v");
   const std::int64_t tokens = golden.integer("tokens"), past = golden.integer_or("past", 0);
-  const Rotation rotation = rotation_of(golden, sizes.rope);
-  const RotationTable table = rotation_table(rotation.inverse_frequencies, rotation.factor, 0, past + tokens,
-                                             golden.flag_or("rope.interleaved", true));
+  const RopeConfig rope = golden_rope_config(golden, "rope.", sizes.rope);
+  std::vector<std::int64_t> positions;
+  for (std::int64_t t = 0; t < past + tokens; ++t) positions.push_back(t);
+  const RopeTable table =
+      rope_table(inverse_frequencies(rope), attention_factor(rope), RopeAngle::exact, positions);
+  const RopeLayout layout =
+      golden.flag_or("rope.interleaved", true) ? RopeLayout::interleaved : RopeLayout::half_split;
   const LatentWeights<float> weights = latent_weights(golden, sizes);
-  const LatentProjection projection =
-      latent_projection(golden.f32("x"), weights, sizes, table, golden.number("eps"));
+  const LatentProjection projection = latent_projection(golden.f32("x"), weights, sizes, table, layout,
+                                                        static_cast<float>(golden.number("eps")));
   golden.give("latent_cache", std::span<const float>(projection.latent_rows));
   golden.give("rope_cache", std::span<const float>(projection.rope_rows));
   QueryRows<float> queries;

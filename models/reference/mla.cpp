@@ -1,53 +1,27 @@
 #include "models/reference/mla.hpp"
 
-#include <cmath>
+#include "models/reference/norms.hpp"
 
 namespace moesim::reference {
 
 namespace {
 
-// x / sqrt(mean(x^2) + epsilon) x weight, in f32.
-void norm_rows(std::span<float> rows, std::span<const float> weights, double epsilon) {
-  const std::size_t width = weights.size();
-  for (std::size_t at = 0; at + width <= rows.size(); at += width) {
-    float sum = 0.0F;
-    for (std::size_t i = 0; i < width; ++i) sum += rows[at + i] * rows[at + i];
-    const float root = std::sqrt(sum / static_cast<float>(width) + static_cast<float>(epsilon));
-    for (std::size_t i = 0; i < width; ++i) rows[at + i] = rows[at + i] / root * weights[i];
-  }
+std::vector<float> normed(const std::vector<float>& rows, std::span<const float> weights, float epsilon) {
+  NormOptions options;
+  options.epsilon = epsilon;
+  std::vector<float> out(rows.size());
+  const std::int64_t width = std::ssize(weights);
+  core::check(width > 0, "a norm has a weight per element");
+  NoProbe none;
+  rms_norm<float>(rows, std::ssize(rows) / width, width, weights, options, {}, std::span<float>(out), none);
+  return out;
 }
 
 }  // namespace
 
-RotationTable rotation_table(std::span<const double> inverse_frequencies, double factor, std::int64_t first,
-                             std::int64_t count, bool interleaved) {
-  RotationTable table;
-  table.pairs = std::ssize(inverse_frequencies);
-  table.interleaved = interleaved;
-  for (std::int64_t t = 0; t < count; ++t) {
-    for (const double frequency : inverse_frequencies) {
-      const double angle = static_cast<double>(first + t) * frequency;
-      table.cosines.push_back(static_cast<float>(std::cos(angle) * factor));
-      table.sines.push_back(static_cast<float>(std::sin(angle) * factor));
-    }
-  }
-  return table;
-}
-
-void rotate_row(std::span<float> row, const RotationTable& table, std::int64_t index) {
-  core::check(std::ssize(row) == 2 * table.pairs, "a rotation turns pairs of elements");
-  for (std::int64_t i = 0; i < table.pairs; ++i) {
-    const auto at = static_cast<std::size_t>(index * table.pairs + i);
-    float& a = row[static_cast<std::size_t>(table.interleaved ? 2 * i : i)];
-    float& b = row[static_cast<std::size_t>(table.interleaved ? 2 * i + 1 : i + table.pairs)];
-    const float turned = a * table.cosines[at] - b * table.sines[at];
-    b = a * table.sines[at] + b * table.cosines[at];
-    a = turned;
-  }
-}
-
 LatentProjection latent_projection(std::span<const float> x, const LatentWeights<float>& weights,
-                                   const LatentSizes& sizes, const RotationTable& table, double epsilon) {
+                                   const LatentSizes& sizes, const RopeTable& table, RopeLayout layout,
+                                   float epsilon) {
   core::check(sizes.hidden > 0 && sizes.rope == 2 * table.pairs, "the table must fit the rotated part");
   const std::int64_t tokens = std::ssize(x) / sizes.hidden;
   const bool direct = sizes.query_rank == 0;
@@ -55,7 +29,7 @@ LatentProjection latent_projection(std::span<const float> x, const LatentWeights
   if (!direct) {
     core::check(std::ssize(weights.query_norm) == sizes.query_rank, "a norm has a weight per element");
     low = project(x, tokens, sizes.hidden, weights.query_down, sizes.query_rank);
-    norm_rows(low, weights.query_norm, epsilon);
+    low = normed(low, weights.query_norm, epsilon);
   }
   const std::int64_t width = sizes.query_dim();
   const std::vector<float> queries =
@@ -65,20 +39,22 @@ LatentProjection latent_projection(std::span<const float> x, const LatentWeights
       project(x, tokens, sizes.hidden, weights.key_value_down, sizes.cached_dim());
   core::check(std::ssize(weights.key_value_norm) == sizes.latent, "a norm has a weight per element");
   LatentProjection out;
+  NoProbe none;
   out.queries.resize(queries.size());
   for (std::int64_t t = 0; t < tokens; ++t) {
     for (std::int64_t head = 0; head < sizes.heads; ++head) {
       float* row = out.queries.data() + (head * tokens + t) * width;
       std::copy_n(queries.data() + (t * sizes.heads + head) * width, width, row);
-      rotate_row({row + sizes.nope, static_cast<std::size_t>(sizes.rope)}, table, t);
+      rotate_head(std::span<float>(row + sizes.nope, static_cast<std::size_t>(sizes.rope)), table, t, layout,
+                  none);
     }
     const float* from = cached.data() + t * sizes.cached_dim();
     out.latent_rows.insert(out.latent_rows.end(), from, from + sizes.latent);
     std::vector<float> rotated(from + sizes.latent, from + sizes.cached_dim());
-    rotate_row(rotated, table, t);
+    rotate_head(std::span<float>(rotated), table, t, layout, none);
     out.rope_rows.insert(out.rope_rows.end(), rotated.begin(), rotated.end());
   }
-  norm_rows(out.latent_rows, weights.key_value_norm, epsilon);
+  out.latent_rows = normed(out.latent_rows, weights.key_value_norm, epsilon);
   return out;
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "models/reference/attention_kernels.hpp"
+#include "models/reference/rope.hpp"
 
 namespace moesim::reference {
 
@@ -85,22 +86,6 @@ template <class Value>
   return {latent_rows.data(), rope_rows.data(), keys, sizes.latent, sizes.rope, sizes.latent, sizes.rope};
 }
 
-// Cosines and sines of the rotation of each position: [positions, rope / 2].
-struct RotationTable {
-  std::vector<float> cosines;
-  std::vector<float> sines;
-  std::int64_t pairs = 0;
-  bool interleaved = true;  // pairs (2 i, 2 i + 1), else (i, i + rope / 2)
-};
-
-// Angles position x inverse_frequencies[i] in double, times `factor` (the attention factor of YaRN) after the
-// cosine; for positions first, ..., first + count - 1.
-[[nodiscard]] RotationTable rotation_table(std::span<const double> inverse_frequencies, double factor,
-                                           std::int64_t first, std::int64_t count, bool interleaved);
-
-// Rotates one row of 2 x pairs elements by row `index` of the table, in place.
-void rotate_row(std::span<float> row, const RotationTable& table, std::int64_t index);
-
 // y[rows, outputs] = x[rows, inputs] w[outputs, inputs]^T, f32 sums from the first input to the last.
 template <class X, class W>
 [[nodiscard]] std::vector<float> project(std::span<const X> x, std::int64_t rows, std::int64_t inputs,
@@ -128,25 +113,18 @@ struct LatentProjection {
   std::vector<float> rope_rows;
 };
 
-// Projections, norms (root mean square, `epsilon` inside the root, f32) and rotations of a layer's input
-// x [tokens, hidden]; token t uses row t of the table. Throws core::InvariantError for sizes that do not fit.
+// Projections, norms (RMSNorm) and rotations of a layer's input x [tokens, hidden]; token t uses row t of the
+// table. Throws core::InvariantError for sizes that do not fit.
 [[nodiscard]] LatentProjection latent_projection(std::span<const float> x,
                                                  const LatentWeights<float>& weights,
-                                                 const LatentSizes& sizes, const RotationTable& table,
-                                                 double epsilon);
+                                                 const LatentSizes& sizes, const RopeTable& table,
+                                                 RopeLayout layout, float epsilon);
 
 // y [tokens, hidden] from the heads' results [heads, tokens, value].
 [[nodiscard]] std::vector<float> latent_output(std::span<const float> heads_out,
                                                const LatentWeights<float>& weights, const LatentSizes& sizes);
 
 namespace detail {
-
-template <class Value>
-[[nodiscard]] Value stored(float value) {
-  Value out{};
-  store(value, out);
-  return out;
-}
 
 // Row `row` of the up projection of a head: rows 0, ..., nope - 1 are those of its keys.
 template <class Value>
@@ -176,7 +154,7 @@ template <class Value, class P>
         const Value* weights = up_row(up, sizes, head, n);
         for (std::size_t c = 0; c < row.size(); ++c) row[c] += to_float(query[n]) * to_float(weights[c]);
       }
-      for (const float element : row) absorbed.push_back(stored<Value>(element));
+      for (const float element : row) absorbed.push_back(stored_as<Value>(element));
       absorbed.insert(absorbed.end(), query + sizes.nope, query + sizes.query_dim());
     }
   }
@@ -204,7 +182,7 @@ void latent_attention_naive(const QueryRows<Value>& queries, const LatentKeyValu
         const Value* weights = detail::up_row(up, sizes, head, n);
         float sum = 0.0F;
         for (std::int64_t c = 0; c < sizes.latent; ++c) sum += to_float(weights[c]) * to_float(latent[c]);
-        (n < sizes.nope ? keys : values).push_back(detail::stored<Value>(sum));
+        (n < sizes.nope ? keys : values).push_back(stored_as<Value>(sum));
       }
       const Value* rotated = cache.rope_rows + j * cache.rope_stride;
       for (std::int64_t i = 0; i < sizes.rope; ++i)
