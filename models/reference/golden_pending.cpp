@@ -4,8 +4,6 @@
 namespace moesim::reference {
 
 std::span<const GoldenKind> golden_codec_kinds() { return {}; }
-std::span<const GoldenKind> golden_router_kinds() { return {}; }
-std::span<const GoldenKind> golden_expert_kinds() { return {}; }
 std::span<const GoldenKind> golden_attention_kinds() { return {}; }
 std::span<const GoldenKind> golden_elementwise_kinds() { return {}; }
 std::span<const GoldenKind> golden_collective_kinds() { return {}; }
