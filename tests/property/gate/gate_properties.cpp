@@ -155,8 +155,11 @@ TEST_CASE("the gate equals the formulas written out") {
       const SlowChoice want = slow_choose(spec, {logits.begin(), logits.end()}, bias);
       if (!finite_weights(want)) continue;
       const Choice got = choose(spec, logits, 1, experts, bias);
-      // Ties of sums (score + bias) hang on the last bit of f64: those are looked at by value.
-      if (spec.bias != Bias::choice && spec.groups == 1) RC_ASSERT(got.experts == want.experts);
+      // Ties of sums of scores hang on the last bit of f64, which only the sigmoid has in common with the
+      // gate.
+      if ((spec.bias != Bias::choice && spec.groups == 1) || spec.score == Score::sigmoid) {
+        RC_ASSERT(got.experts == want.experts);
+      }
       if (got.experts != want.experts) continue;
       for (std::size_t j = 0; j < got.weights.size(); ++j) {
         const double w = want.weights[j];

@@ -49,6 +49,10 @@ TEST_CASE("five orders of drops on one small batch") {
   // Equal weights: the earlier token stays.
   const std::vector<double> equal(6, 0.5);
   CHECK(apply_capacity(experts, equal, 2, 3, 1, DropOrder::weights).keep == Flags{1, 1, 0, 1, 0, 0});
+  // Second choices stand in the order of the first weights too.
+  CHECK(apply_capacity(Slots{0, 2, 1, 2}, std::vector<double>{0.6, 0.4, 0.9, 0.1}, 2, 3, 1,
+                       DropOrder::batch_priority)
+            .keep == Flags{1, 0, 1, 1});
   CHECK_THROWS_AS(apply_capacity(experts, {}, 2, 3, 1, DropOrder::weights), core::InvariantError);
   CHECK_THROWS_AS(apply_capacity(experts, weights, 2, 2, 1, DropOrder::position), core::InvariantError);
   CHECK(apply_capacity({}, {}, 2, 3, 1, DropOrder::position).keep.empty());
@@ -85,6 +89,8 @@ TEST_CASE("Sinkhorn: sums of the plan, logits beyond f32's exponential, overflow
     CHECK(result.plan[2 * t] + result.plan[2 * t + 1] == Approx(0.25).epsilon(1e-6));
   }
   CHECK(result.plan[0] + result.plan[2] + result.plan[4] + result.plan[6] == Approx(0.5).epsilon(1e-6));
+  // One round with epsilon 1: d0 = 1 / (1 + 1), d1 = 1 / (1 / 2 + 1).
+  CHECK(sinkhorn(std::vector<float>{0}, 1, 1, 1e9, 1.0).plan[0] == Approx(1.0 / 3.0));
   CHECK_THROWS_AS(sinkhorn(std::vector<float>{0, 800}, 1, 2), LogitError);
   CHECK_THROWS_AS(sinkhorn(logits, 4, 2, 0.0, 1e-8, 2), core::InvariantError);
   // One choice is weighed by a sigmoid, several by a softmax over all experts.
