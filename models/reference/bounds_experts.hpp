@@ -88,7 +88,7 @@ std::vector<Bounded> bounded_shared(std::span<const Bounded> row, const SharedWe
     const Value* none = nullptr;
     const Bounded s = bounded_row_product<Value, Value>(row, shared.score.data(), none, 1, 0).front();
     // A sigmoid's slope is at most 1/4.
-    score = narrowed(rounded_f32({experts::sigmoid(s.value), s.error / 4.0}), spec.accumulator);
+    score = narrowed(rounded_f32({sigmoid_f64(s.value), s.error / 4.0}), spec.accumulator);
   }
   for (Bounded& v : y) v = narrowed(rounded_f32(product(v, score)), spec.accumulator);
   return y;

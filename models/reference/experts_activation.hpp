@@ -6,9 +6,9 @@
 #include <limits>
 #include <utility>
 
+#include "models/reference/activations.hpp"
 #include "models/reference/bounds.hpp"
 #include "models/reference/probe.hpp"
-#include "sim/core/math.hpp"
 
 namespace moesim::reference {
 
@@ -29,14 +29,6 @@ struct ExpertActivation {
 };
 
 namespace experts {
-
-[[nodiscard]] inline double sigmoid(double x) { return 1.0 / (1.0 + core::math::exp(-x)); }
-
-// x Phi(x) with Phi by tanh: 0.5 (1 + tanh(z)) = sigmoid(2 z), z = sqrt(2 / pi) (x + 0.044715 x^3).
-[[nodiscard]] inline double tanh_phi(double x) {
-  constexpr double kTwiceRootTwoOverPi = 1.5957691216057307117597842397375;
-  return sigmoid(kTwiceRootTwoOverPi * (x + 0.044715 * x * x * x));
-}
 
 // FLOP and exponentials of one element. swiglu: 1 + e^-g, its reciprocal, two products.
 struct ElementWork {
@@ -61,8 +53,8 @@ struct ElementWork {
 
 }  // namespace experts
 
-// One element in f32: the sigmoid is rounded to f32 once, then each product. `up` is not looked at without a
-// gate. Counts what it does.
+// One element in f32: the function of the gate is rounded to f32 once, then each sum and product. `up` is not
+// looked at without a gate. Counts what it does.
 template <Probe P>
 [[nodiscard]] float activate(const ExpertActivation& activation, float gate, float up, P& probe) {
   const experts::ElementWork work = experts::element_work(activation.function);
@@ -81,11 +73,11 @@ template <Probe P>
   switch (activation.function) {
     case ExpertFunction::swiglu:
     case ExpertFunction::swiglu_clamp:
-      return gate * static_cast<float>(experts::sigmoid(wide)) * up;
+      return silu(gate) * up;
     case ExpertFunction::swiglu_oai:
-      return gate * static_cast<float>(experts::sigmoid(activation.alpha * wide)) * (up + 1.0F);
+      return static_cast<float>(wide * sigmoid_f64(activation.alpha * wide)) * (up + 1.0F);
     case ExpertFunction::geglu_tanh:
-      return gate * static_cast<float>(experts::tanh_phi(wide)) * up;
+      return gelu_tanh(gate) * up;
     case ExpertFunction::relu:
       return std::max(gate, 0.0F);
   }
@@ -107,15 +99,15 @@ template <Probe P>
   switch (activation.function) {
     case ExpertFunction::swiglu:
     case ExpertFunction::swiglu_clamp:
-      gate = {g * experts::sigmoid(g), kSlope * gate.error};
+      gate = {silu_f64(g), kSlope * gate.error};
       break;
     case ExpertFunction::swiglu_oai:
-      gate = {g * experts::sigmoid(activation.alpha * g), kSlope * gate.error};
+      gate = {g * sigmoid_f64(activation.alpha * g), kSlope * gate.error};
       up.value += 1.0;
       up = rounded_f32(up);
       break;
     case ExpertFunction::geglu_tanh:
-      gate = {g * experts::tanh_phi(g), kSlope * gate.error};
+      gate = {gelu_tanh_f64(g), kSlope * gate.error};
       break;
     case ExpertFunction::relu:
       return {std::max(g, 0.0), gate.error};

@@ -17,6 +17,7 @@
 #include "models/reference/float16.hpp"
 #include "models/reference/matrix.hpp"
 #include "models/reference/probe.hpp"
+#include "models/reference/storage.hpp"
 #include "sim/core/check.hpp"
 
 namespace moesim::reference {
@@ -32,15 +33,6 @@ struct GemmTiling {
   bool whole = false;
 };
 
-template <class Value>
-[[nodiscard]] Value stored_as(float value) {
-  if constexpr (sizeof(Value) == sizeof(float)) {
-    return value;
-  } else {
-    return to_bf16(value);
-  }
-}
-
 // Operands of a product: rows that can be read piece by piece as f32.
 template <class Value>
 struct MatrixRows {
@@ -48,7 +40,7 @@ struct MatrixRows {
 
   [[nodiscard]] std::int64_t rows() const { return view.rows; }
   [[nodiscard]] std::int64_t columns() const { return view.columns; }
-  [[nodiscard]] static constexpr int bits() { return static_cast<int>(8 * sizeof(Value)); }
+  [[nodiscard]] static constexpr int bits() { return kBitsOf<Value>; }
   void read(std::int64_t row, std::int64_t first, std::int64_t n, float* out) const {
     const Value* from = view.row(row) + first;
     for (std::int64_t i = 0; i < n; ++i) out[i] = to_float(from[i]);
@@ -142,13 +134,12 @@ void store_tile(const std::vector<float>& sums, const TileExtent& extent, std::i
       if (!bias.empty()) value += to_float(bias[static_cast<std::size_t>(extent.first_column + column)]);
       c[at + column] = stored_as<Result>(value);
     }
-    probe.touch(Operand::result, kTensorC, place.c + at, extent.columns,
-                static_cast<int>(8 * sizeof(Result)));
+    probe.touch(Operand::result, kTensorC, place.c + at, extent.columns, kBitsOf<Result>);
   }
   if (!bias.empty()) {
     probe.flops(extent.rows * extent.columns);
     probe.touch(Operand::weights, kTensorBias, place.bias + extent.first_column, extent.columns,
-                static_cast<int>(8 * sizeof(Bias)));
+                kBitsOf<Bias>);
   }
 }
 

@@ -86,7 +86,7 @@ void gemm_fp8_block(const Fp8Blocks& a, const Fp8Blocks& b, std::span<const floa
     for (std::int64_t n = 0; n < b.rows; ++n) {
       c[static_cast<std::size_t>(m * b.rows + n)] = stored_as<Result>(sums[static_cast<std::size_t>(n)]);
     }
-    probe.touch(Operand::result, detail::kTensorC, m * b.rows, b.rows, static_cast<int>(8 * sizeof(Result)));
+    probe.touch(Operand::result, detail::kTensorC, m * b.rows, b.rows, kBitsOf<Result>);
   }
 }
 

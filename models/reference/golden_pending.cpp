@@ -3,9 +3,7 @@
 
 namespace moesim::reference {
 
-std::span<const GoldenKind> golden_codec_kinds() { return {}; }
 std::span<const GoldenKind> golden_attention_kinds() { return {}; }
-std::span<const GoldenKind> golden_elementwise_kinds() { return {}; }
 std::span<const GoldenKind> golden_collective_kinds() { return {}; }
 
 }  // namespace moesim::reference

@@ -114,8 +114,7 @@ void add_shared(const MatrixView<Value>& x, std::span<const Routed> routed,
   for (std::int64_t t = 0; t < x.rows; ++t) {
     float score = 1.0F;
     if (!scores.empty()) {
-      score = static_cast<float>(
-          experts::sigmoid(static_cast<double>(to_float(scores[static_cast<std::size_t>(t)]))));
+      score = sigmoid(to_float(scores[static_cast<std::size_t>(t)]));
       if (narrow) score = rounded_to_bf16(score);
       probe.flops(2 + x.columns);
       probe.specials(1);

@@ -45,9 +45,6 @@ namespace detail {
 inline constexpr int kTensorIn = 0;
 inline constexpr int kTensorOut = 1;
 
-template <class Value>
-inline constexpr int kBitsOf = static_cast<int>(8 * sizeof(Value));
-
 }  // namespace detail
 
 // Rows of x in the order of the experts: out [rows, H]. With `weights` each row is multiplied by its routing
@@ -59,9 +56,8 @@ void gather_rows(const MatrixView<Value>& x, const gate::Permutation& permutatio
     const std::int64_t pair = permutation.pair_of_row[static_cast<std::size_t>(r)];
     const Value* from = x.row(pair / top_k);
     Value* to = out.data() + r * x.columns;
-    probe.touch(Operand::activations, detail::kTensorIn, pair / top_k * x.columns, x.columns,
-                detail::kBitsOf<Value>);
-    probe.touch(Operand::result, detail::kTensorOut, r * x.columns, x.columns, detail::kBitsOf<Value>);
+    probe.touch(Operand::activations, detail::kTensorIn, pair / top_k * x.columns, x.columns, kBitsOf<Value>);
+    probe.touch(Operand::result, detail::kTensorOut, r * x.columns, x.columns, kBitsOf<Value>);
     if (weights.empty()) {
       std::copy(from, from + x.columns, to);
       continue;
@@ -88,8 +84,8 @@ void activate_rows(std::span<const Value> rows, std::int64_t width, const Expert
       out[static_cast<std::size_t>(r * width + i)] = stored_as<Value>(
           activate(activation, to_float(from[i * step]), to_float(from[i * step + up_at]), probe));
     }
-    probe.touch(Operand::activations, detail::kTensorIn, r * in_width, in_width, detail::kBitsOf<Value>);
-    probe.touch(Operand::result, detail::kTensorOut, r * width, width, detail::kBitsOf<Value>);
+    probe.touch(Operand::activations, detail::kTensorIn, r * in_width, in_width, kBitsOf<Value>);
+    probe.touch(Operand::result, detail::kTensorOut, r * width, width, kBitsOf<Value>);
   }
 }
 
@@ -131,12 +127,12 @@ void combine_rows(std::span<const Value> rows, std::int64_t hidden, const gate::
         s = rounded_sum(s + weighted);
       }
       probe.flops(2 * hidden);
-      probe.touch(Operand::activations, detail::kTensorIn, r * hidden, hidden, detail::kBitsOf<Value>);
+      probe.touch(Operand::activations, detail::kTensorIn, r * hidden, hidden, kBitsOf<Value>);
     }
     for (std::int64_t i = 0; i < hidden; ++i) {
       out[static_cast<std::size_t>(t * hidden + i)] = stored_as<Result>(sum[static_cast<std::size_t>(i)]);
     }
-    probe.touch(Operand::result, detail::kTensorOut, t * hidden, hidden, detail::kBitsOf<Result>);
+    probe.touch(Operand::result, detail::kTensorOut, t * hidden, hidden, kBitsOf<Result>);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <numeric>
 #include <span>
 #include <vector>
@@ -128,13 +129,14 @@ void fill(RandomLayer<Value>& layer, const LayerShape& shape, const reference::M
   }
 }
 
-// The largest |got - exact| as a share of its bound.
+// The largest |got - exact| as a share of its bound; infinite where the result is not a number.
 template <class Value>
 double worst_share(std::span<const Value> got, std::span<const reference::Bounded> want) {
   double worst = 0.0;
   for (std::size_t i = 0; i < got.size(); ++i) {
     const double difference = std::fabs(static_cast<double>(reference::to_float(got[i])) - want[i].value);
-    if (!(difference <= want[i].error)) return std::max(worst, difference / want[i].error);
+    if (!std::isfinite(difference)) return std::numeric_limits<double>::infinity();
+    if (difference > want[i].error) worst = std::max(worst, difference / want[i].error);
     if (want[i].error > 0.0) worst = std::max(worst, difference / want[i].error);
   }
   return worst;
