@@ -3,7 +3,6 @@
 
 namespace moesim::reference {
 
-std::span<const GoldenKind> golden_codec_kinds() { return {}; }
 std::span<const GoldenKind> golden_router_kinds() { return {}; }
 std::span<const GoldenKind> golden_expert_kinds() { return {}; }
 std::span<const GoldenKind> golden_attention_kinds() { return {}; }
