@@ -64,7 +64,7 @@ class Route(unittest.TestCase):
         self.assertEqual(choices("trace.jsonl"), EXPECTED["qwen"]["hidden"])
         # The first two experts are the same: where both are chosen, the first is first.
         together = [row for rows in EXPECTED["qwen"]["hidden"].values() for row in rows if 0 in row and 1 in row]
-        self.assertGreater(len(together), 3)
+        self.assertGreaterEqual(len(together), 3)
         for row in together:
             self.assertEqual(row.index(1), row.index(0) + 1)
 

@@ -2,11 +2,10 @@
 #include <fmt/format.h>
 
 #include <bit>
-#include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "models/reference/float16.hpp"
+#include "models/reference/small_float.hpp"
 #include "models/reference/weights/weight_tensor.hpp"
 #include "sim/config/diagnostics.hpp"
 #include "sim/core/check.hpp"
@@ -78,31 +77,10 @@ void decode_q4_0(std::span<const std::byte> block, std::vector<float>& out) {
 }
 
 void decode_mxfp4(std::span<const std::byte> block, std::vector<float>& out) {
-  // E2M1 and its scale 2^(byte - 127), exact also below the normal numbers.
-  constexpr float kE2m1[] = {0.0F, 0.5F, 1.0F, 1.5F, 2.0F, 3.0F, 4.0F, 6.0F};
-  constexpr int kNotANumber = 0xFF;
-  const int scale = std::to_integer<int>(block[0]);
-  const int exponent = scale - 127;
-  const auto value = [&](unsigned code) {
-    if (scale == kNotANumber) return std::numeric_limits<float>::quiet_NaN();
-    const float magnitude = std::ldexp(kE2m1[code & 7U], exponent);
-    return (code & 8U) != 0 ? -magnitude : magnitude;
-  };
+  const float scale = decode_e8m0(std::to_integer<std::uint8_t>(block[0]));
+  const auto value = [&](unsigned code) { return scale * kE2m1.decode(static_cast<std::uint8_t>(code)); };
   decode_halves(block.subspan(1), value, out);
 }
-
-// E4M3 without infinities (bias 7) and E5M2 (bias 15) of the OCP 8-bit specification.
-float from_e4m3(std::uint8_t code) {
-  const unsigned magnitude = code & 0x7FU;
-  const unsigned exponent = magnitude >> 3U, fraction = magnitude & 7U;
-  float value = exponent == 0
-                    ? std::ldexp(static_cast<float>(fraction), -9)
-                    : std::ldexp(static_cast<float>(8U + fraction), static_cast<int>(exponent) - 10);
-  if (magnitude == 0x7FU) value = std::numeric_limits<float>::quiet_NaN();
-  return (code & 0x80U) != 0 ? -value : value;
-}
-// The upper half of a half-precision value.
-float from_e5m2(std::uint8_t code) { return to_float(Fp16{static_cast<std::uint16_t>(code << 8U)}); }
 
 const auto kRounded = [](auto value) { return static_cast<float>(value); };
 
@@ -134,9 +112,11 @@ std::vector<float> to_floats(const WeightTensor& tensor, std::int64_t first_row,
     case WeightType::boolean:
       return converted<std::uint8_t>(tensor.bytes, first, count, kRounded);
     case WeightType::f8_e4m3:
-      return converted<std::uint8_t>(tensor.bytes, first, count, from_e4m3);
+      return converted<std::uint8_t>(tensor.bytes, first, count,
+                                     [](std::uint8_t code) { return kE4m3fn.decode(code); });
     case WeightType::f8_e5m2:
-      return converted<std::uint8_t>(tensor.bytes, first, count, from_e5m2);
+      return converted<std::uint8_t>(tensor.bytes, first, count,
+                                     [](std::uint8_t code) { return kE5m2.decode(code); });
     case WeightType::q8_0:
       return from_blocks(tensor.bytes, first, count, 34, decode_q8_0);
     case WeightType::q4_0:
