@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <numeric>
 #include <system_error>
 #include <utility>
 
@@ -173,21 +172,8 @@ class Router {
                       layer.out.layer, table.name, inputs_.file()));
       return false;
     }
-    if (table.shape[1] != layer.spec.top_k) {
-      throw config::InputError(
-          "wrong_shape",
-          fmt::format("{}: the table \"{}\" has the shape {}; a token has {} experts", table.file, table.name,
-                      reference::shape_text(table.shape), layer.spec.top_k));
-    }
-    std::int64_t most = 0;
-    for (const std::int64_t expert : reference::to_integers(table)) {
-      if (expert < 0 || expert >= 65536) {
-        throw config::InputError("out_of_range", fmt::format("{}: the table \"{}\" names the expert {}",
-                                                             table.file, table.name, expert));
-      }
-      most = std::max(most, expert);
-      layer.table.push_back(static_cast<std::int32_t>(expert));
-    }
+    layer.table = read_expert_table(table, layer.spec.top_k);
+    const std::int64_t most = *std::max_element(layer.table.begin(), layer.table.end());
     layer.experts = layer.router->weight != nullptr ? layer.router->weight->shape[0] : most + 1;
     if (most >= layer.experts) {
       throw config::InputError("out_of_range", fmt::format("{}: the table \"{}\" names the expert {} of {}",

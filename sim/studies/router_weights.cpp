@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "sim/config/diagnostics.hpp"
@@ -137,6 +138,28 @@ std::vector<LayerRouter> find_routers(const reference::WeightSet& weights) {
         "model.layers.N.block_sparse_moe.gate.weight, blk.N.ffn_gate_inp.weight");
   }
   return routers;
+}
+
+std::vector<std::int32_t> read_expert_table(const WeightTensor& table, std::int64_t top_k) {
+  if (table.shape[1] != top_k) fail_router(table, fmt::format("a token has {} experts", top_k));
+  const auto fail = [&](std::string code, const std::string& what) {
+    throw config::InputError(std::move(code),
+                             fmt::format("{}: the table \"{}\" {}", table.file, table.name, what));
+  };
+  constexpr std::int64_t kMostExperts = 65536;
+  std::vector<std::int32_t> experts;
+  for (const std::int64_t expert : reference::to_integers(table)) {
+    if (expert < 0 || expert >= kMostExperts)
+      fail("out_of_range", fmt::format("names the expert {}", expert));
+    experts.push_back(static_cast<std::int32_t>(expert));
+  }
+  for (std::int64_t token = 0; token < table.shape[0]; ++token) {
+    const auto first = experts.begin() + token * top_k;
+    const std::set<std::int32_t> distinct(first, first + top_k);
+    if (std::cmp_equal(distinct.size(), top_k)) continue;
+    fail("duplicate", fmt::format("gives token {} an expert twice", token));
+  }
+  return experts;
 }
 
 }  // namespace moesim::studies

@@ -27,6 +27,11 @@ struct LayerRouter {
 // be the same part of a layer, and for shapes that no router has.
 [[nodiscard]] std::vector<LayerRouter> find_routers(const reference::WeightSet& weights);
 
+// A table of experts by token, [vocabulary, top_k]. Throws config::InputError for another width, experts
+// outside 0 to 65535, and a token with an expert twice.
+[[nodiscard]] std::vector<std::int32_t> read_expert_table(const reference::WeightTensor& table,
+                                                          std::int64_t top_k);
+
 // What is asked for on the command line.
 struct GateRequest {
   std::optional<std::string> family;  // gate::families()

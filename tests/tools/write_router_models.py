@@ -68,7 +68,7 @@ def write_deepseek(folder):
         "rms_norm_eps": 1e-5,
         "n_routed_experts": experts,
     }
-    table = [[(3 * t + 5 * j + t * j) % experts for j in range(k)] for t in range(VOCABULARY)]
+    table = [[(3 * t + 5 * j) % experts for j in range(k)] for t in range(VOCABULARY)]
     embedding_data, embedding = encoded("BF16", numbers_of(numbers, VOCABULARY * HIDDEN))
     tensors = [
         ("model.embed_tokens.weight", "BF16", [VOCABULARY, HIDDEN], embedding_data),
