@@ -6,7 +6,5 @@ namespace moesim::reference {
 std::span<const GoldenKind> golden_router_kinds() { return {}; }
 std::span<const GoldenKind> golden_expert_kinds() { return {}; }
 std::span<const GoldenKind> golden_attention_kinds() { return {}; }
-std::span<const GoldenKind> golden_elementwise_kinds() { return {}; }
-std::span<const GoldenKind> golden_collective_kinds() { return {}; }
 
 }  // namespace moesim::reference
