@@ -76,17 +76,20 @@ def write_types(folder):
 
 
 def write_fp8(folder):
-    """FP8 weights with one scale for each block of 128 x 128, ragged at both edges."""
+    """FP8 weights with one scale for each block of 128 x 128, ragged at the edges."""
     numbers = formats.Numbers(2)
-    rows, columns = 130, 3
-    data, codes = encode("F8_E4M3", [numbers.normal() for _ in range(rows * columns)])
-    scales = [0.25, 3.0]
-    scale_data, _ = encode("F32", scales)
-    write(
-        folder / "fp8.safetensors",
-        [("w.weight", "F8_E4M3", [rows, columns], data), ("w.weight_scale_inv", "F32", [2, 1], scale_data)],
-    )
-    return {"w.weight": {"shape": [rows, columns], "values": [v * scales[i // columns // 128] for i, v in enumerate(codes)]}}
+    tensors, expected = [], {}
+    for name, rows, columns, scales in (("w", 130, 3, [0.25, 3.0]), ("v", 2, 130, [5.0, 0.125])):
+        data, codes = encode("F8_E4M3", [numbers.normal() for _ in range(rows * columns)])
+        across = (columns + 127) // 128
+        tensors.append((name + ".weight", "F8_E4M3", [rows, columns], data))
+        tensors.append(
+            (name + ".weight_scale_inv", "F32", [(rows + 127) // 128, across], encode("F32", scales)[0])
+        )
+        values = [v * scales[i // columns // 128 * across + i % columns // 128] for i, v in enumerate(codes)]
+        expected[name + ".weight"] = {"shape": [rows, columns], "values": values}
+    write(folder / "fp8.safetensors", tensors)
+    return expected
 
 
 def write_sharded(folder):
