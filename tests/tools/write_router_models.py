@@ -112,10 +112,11 @@ def write_deepseek(folder):
 def write_qwen(folder):
     """GGUF: softmax scores from bf16 logits, so that ties happen; the router's weights in Q8_0."""
     numbers = formats.Numbers(12)
-    experts, k, hidden = 8, 3, 32
+    experts, k, hidden = 32, 6, 32
     tensors, expected = [], {}
-    state = [bf16(x) for x in numbers_of(numbers, TOKENS * hidden)]
-    inputs = rows(state, hidden)
+    # The model multiplies in bf16: its inputs are rounded before.
+    data, state = encoded("F32", numbers_of(numbers, TOKENS * hidden))
+    inputs = rows([bf16(x) for x in state], hidden)
     for layer, kind in ((0, "Q8_0"), (1, "F32")):
         stored, weight = write_gguf.encode(kind, numbers_of(numbers, experts * hidden))
         # Two experts with the same weights tie for every token.
@@ -129,7 +130,7 @@ def write_qwen(folder):
         ("qwen3moe.expert_used_count", write_gguf.U32, k),
     ]
     write_gguf.write(folder / "qwen.gguf", metadata, tensors)
-    (folder / "qwen_hidden.f32").write_bytes(encoded("F32", state)[0])
+    (folder / "qwen_hidden.f32").write_bytes(data)
     return {"hidden": expected}
 
 

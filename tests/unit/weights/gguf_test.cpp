@@ -180,7 +180,7 @@ TEST_CASE("the alignment of a GGUF file is a power of two") {
     return problem(head(0, 1).text("general.alignment").u32(type).u32(value));
   };
   CHECK(with(4, 8).empty());
-  for (const std::uint64_t value : {0, 3, 48, 1 << 21}) {
+  for (const unsigned value : {0U, 3U, 48U, 1U << 21U}) {
     CHECK_THAT(with(4, value), contains("is not a power of two up to 2^20"));
   }
   CHECK_THAT(with(6, 0x41000000), contains("is not a power of two"));

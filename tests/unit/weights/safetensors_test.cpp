@@ -139,6 +139,27 @@ TEST_CASE("scales of another shape than one a block are refused") {
              contains("one for each block of 128 x 128 of \"w\" would be [1, 1]"));
 }
 
+TEST_CASE("each block of 128 x 128 has its own scale") {
+  constexpr std::size_t kSize = 129;
+  constexpr char kOne = 0x38;
+  std::string file = file_of(R"({"w":{"dtype":"F8_E4M3","shape":[129,129],"data_offsets":[0,16641]},)"
+                             R"("w_scale_inv":{"dtype":"F32","shape":[2,2],"data_offsets":[16641,16657]}})",
+                             0);
+  file.append(kSize * kSize, kOne);
+  for (const float scale : {2.0F, 3.0F, 5.0F, 7.0F}) {
+    file.append(reinterpret_cast<const char*>(&scale), sizeof scale);
+  }
+  const io::testing::TemporaryFolder folder;
+  const WeightSet set(folder.put("x.safetensors", file));
+  const std::vector<float> values = set.to_floats(*set.find("w"));
+  REQUIRE(values.size() == kSize * kSize);
+  CHECK(values[0] == 2.0F);
+  CHECK(values[127 * kSize + 127] == 2.0F);
+  CHECK(values[127 * kSize + 128] == 3.0F);
+  CHECK(values[128 * kSize + 127] == 5.0F);
+  CHECK(values[128 * kSize + 128] == 7.0F);
+}
+
 TEST_CASE("only regular files are mapped") {
   CHECK_THROWS_AS(WeightSet("/dev/null"), io::IoError);
   CHECK_THROWS_AS(WeightSet("/nowhere/x.safetensors"), io::IoError);
