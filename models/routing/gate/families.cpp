@@ -116,7 +116,7 @@ std::vector<Family> all_families() {
       {"qwen3-next", 512, softmax_spec(10, kSum), kScores, 0.0, "transformers modeling_qwen3_next.py"},
       {"qwen3.5", 512, softmax_spec(10, kSum), kScores, 0.0, "transformers modeling_qwen3_next.py"},
       {"olmoe", 64, softmax_spec(8, kNone), kScores, 0.0, "OLMoE config, norm_topk_prob = false"},
-      {"dbrx", 16, softmax_spec(4, Renormalise::l1_norm), kScores, 0.0, "databricks/dbrx modeling_dbrx.py"},
+      {"dbrx", 16, softmax_spec(4, Renormalise::norm), kScores, 0.0, "databricks/dbrx modeling_dbrx.py"},
       {"grok-1", 8, grok_spec(), kScores, 0.0, "xai-org/grok-1 model.py Router"},
       {"switch", 128, switch_spec(), kScores, 1.25, "transformers modeling_switch_transformers.py"},
       {"gpt-oss-20b", 32, gpt_oss_spec(), kScores, 0.0, "openai/gpt-oss gpt_oss/torch/model.py MLPBlock"},

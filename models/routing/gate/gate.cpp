@@ -10,6 +10,7 @@
 #include "models/routing/gate/scores.hpp"
 #include "models/routing/gate/top_k.hpp"
 #include "sim/core/check.hpp"
+#include "sim/core/math.hpp"
 
 namespace moesim::gate {
 
@@ -24,6 +25,7 @@ void check_spec(const GateSpec& spec, std::int64_t experts) {
   core::check(spec.groups >= 1 && experts % spec.groups == 0, "groups of a router must divide its experts");
   core::check(spec.kept_groups >= 1 && spec.kept_groups <= spec.groups,
               "a router needs 1 <= kept groups <= groups");
+  core::check(spec.power > 0.0, "a norm needs a positive power");
 }
 
 // The work on one token after another; the vectors are kept between tokens.
@@ -176,14 +178,28 @@ class Gate {
     renormalise(k);
   }
 
+  // Sum or norm of the weights.
+  [[nodiscard]] double size_of_weights() const {
+    double size = 0.0;
+    for (const double w : weights_) {
+      if (spec_.renormalise == Renormalise::sum) {
+        size += w;
+      } else {
+        size += spec_.power == 1.0 ? std::fabs(w) : core::math::pow(std::fabs(w), spec_.power);
+      }
+    }
+    if (spec_.renormalise == Renormalise::norm && spec_.power != 1.0) {
+      size = core::math::pow(size, 1.0 / spec_.power);
+    }
+    return size;
+  }
+
   void renormalise(std::int64_t k) {
     double divisor = total_;
     if (spec_.renormalise != Renormalise::none) {
-      divisor = spec_.epsilon;
-      for (const double w : weights_) {
-        divisor += spec_.renormalise == Renormalise::l1_norm ? std::fabs(w) : w;
-      }
+      divisor = size_of_weights() + spec_.epsilon;
       operations_.flops += 2 * k;
+      if (spec_.renormalise == Renormalise::norm && spec_.power != 1.0) operations_.specials += k + 1;
     } else if (total_ != 1.0) {
       operations_.flops += k;
     }

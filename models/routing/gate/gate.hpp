@@ -28,8 +28,8 @@ enum class Order : std::uint8_t {
 
 enum class Renormalise : std::uint8_t {
   none,
-  sum,      // weights are divided by their sum + epsilon
-  l1_norm,  // by the sum of their absolute values (DBRX)
+  sum,   // weights are divided by their sum + epsilon
+  norm,  // by their `power`-norm + epsilon (DBRX)
 };
 
 // Where a bias of one value per expert enters.
@@ -58,6 +58,7 @@ struct GateSpec {
   std::int64_t top_k = 1;
   Renormalise renormalise = Renormalise::none;
   double epsilon = 0.0;
+  double power = 1.0;  // of the norm
   Bias bias = Bias::none;
   // Experts lie in `groups` equal groups; only those of the best `kept_groups` can be chosen.
   std::int64_t groups = 1;
