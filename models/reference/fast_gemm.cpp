@@ -1,0 +1,90 @@
+#include "models/reference/fast_gemm.hpp"
+
+#include <algorithm>
+
+#include "sim/core/check.hpp"
+
+namespace moesim::reference {
+
+namespace {
+
+// Depth (in units) and rows of a block of activations: 256 x 112 x 4 bytes stay in the L2 cache while a panel
+// of weights passes by.
+constexpr std::int64_t kDepthBlock = 256;
+constexpr std::int64_t kRowBlock = 8 * kTileRows;
+constexpr std::int64_t kPanelsPerPart = 4;
+
+}  // namespace
+
+template <class Value>
+PackedWeights<Value>::PackedWeights(MatrixView<Value> weights)
+    : columns_(weights.rows), depth_(weights.columns) {
+  storage_.resize(static_cast<std::size_t>(panels() * depth_units() * 2));
+  std::vector<Unit> row(static_cast<std::size_t>(depth_units()));
+  for (std::int64_t c = 0; c < columns_; ++c) {
+    copy_units(weights.row(c), depth_, row.data());
+    Line* lines = &storage_[static_cast<std::size_t>(c / kTileColumns * depth_units() * 2)];
+    const std::int64_t column = c % kTileColumns;
+    lines += column / kLineUnits;
+    for (std::int64_t k = 0; k < depth_units(); ++k)
+      lines[2 * k].units[column % kLineUnits] = row[static_cast<std::size_t>(k)];
+  }
+}
+
+template class PackedWeights<float>;
+template class PackedWeights<Bf16>;
+
+void panel_product(const FastKernels& kernels, const Unit* a, std::ptrdiff_t a_stride, std::int64_t rows,
+                   const Unit* panel, std::int64_t depth_units, float* out, std::ptrdiff_t out_stride) {
+  // Tiles of nearly equal heights: a last tile of one row would waste most of its instructions on loads.
+  const std::int64_t tiles = (rows + kTileRows - 1) / kTileRows;
+  for (std::int64_t k = 0; k < depth_units; k += kDepthBlock) {
+    const std::int64_t depth = std::min(kDepthBlock, depth_units - k);
+    for (std::int64_t t = 0; t < tiles; ++t) {
+      const std::int64_t first = rows * t / tiles, height = rows * (t + 1) / tiles - first;
+      kernels.tile[height - 1]({.a = a + first * a_stride + k,
+                                .a_stride = a_stride,
+                                .b = panel + k * kTileColumns,
+                                .b_stride = kTileColumns,
+                                .depth = depth,
+                                .c = out + first * out_stride,
+                                .c_stride = out_stride,
+                                .accumulate = k > 0});
+    }
+  }
+  if (depth_units == 0) {
+    for (std::int64_t r = 0; r < rows; ++r) std::fill_n(out + r * out_stride, kTileColumns, 0.0F);
+  }
+}
+
+template <class Value>
+void fast_gemm(const PackedWeights<Value>& weights, MatrixView<Value> activations, float* out,
+               std::int64_t out_stride, const FastOptions& options) {
+  core::check(activations.columns == weights.depth(), "a product needs operands of one depth");
+  constexpr bool kBf16 = sizeof(Value) == 2;
+  const FastKernels& kernels = fast_kernels(resolved(options.isa, kBf16), kBf16);
+  const std::int64_t rows = activations.rows;
+  UnitRows a(rows, weights.depth_units());
+  for (std::int64_t r = 0; r < rows; ++r) copy_units(activations.row(r), activations.columns, a.row(r));
+  const std::int64_t row_blocks = (rows + kRowBlock - 1) / kRowBlock;
+  const std::int64_t panel_parts = (weights.panels() + kPanelsPerPart - 1) / kPanelsPerPart;
+  run_parts(options, row_blocks * panel_parts, [&](int /*worker*/, std::int64_t part) {
+    const std::int64_t first = part / panel_parts * kRowBlock, height = std::min(kRowBlock, rows - first);
+    float block[kRowBlock * kTileColumns];
+    const std::int64_t panel = part % panel_parts * kPanelsPerPart;
+    for (std::int64_t p = panel; p < std::min(panel + kPanelsPerPart, weights.panels()); ++p) {
+      panel_product(kernels, a.row(first), a.stride(), height, weights.panel(p), weights.depth_units(), block,
+                    kTileColumns);
+      const std::int64_t columns = std::min<std::int64_t>(kTileColumns, weights.columns() - p * kTileColumns);
+      for (std::int64_t r = 0; r < height; ++r)
+        std::copy_n(block + r * kTileColumns, columns, out + (first + r) * out_stride + p * kTileColumns);
+    }
+  });
+}
+
+template void fast_gemm(const PackedWeights<float>&, MatrixView<float>, float*, std::int64_t,
+                        const FastOptions&);
+template void fast_gemm(const PackedWeights<Bf16>&, MatrixView<Bf16>, float*, std::int64_t,
+                        const FastOptions&);
+
+}  // namespace moesim::reference
