@@ -17,18 +17,44 @@ constexpr std::int64_t kPanelsPerPart = 4;
 }  // namespace
 
 template <class Value>
+PackedWeights<Value>::PackedWeights(std::int64_t columns, std::int64_t depth)
+    : columns_(columns), depth_(depth), storage_(static_cast<std::size_t>(panels() * depth_units() * 2)) {}
+
+template <class Value>
 PackedWeights<Value>::PackedWeights(MatrixView<Value> weights)
-    : columns_(weights.rows), depth_(weights.columns) {
-  storage_.resize(static_cast<std::size_t>(panels() * depth_units() * 2));
+    : PackedWeights(weights.rows, weights.columns) {
   std::vector<Unit> row(static_cast<std::size_t>(depth_units()));
   for (std::int64_t c = 0; c < columns_; ++c) {
     copy_units(weights.row(c), depth_, row.data());
-    Line* lines = &storage_[static_cast<std::size_t>(c / kTileColumns * depth_units() * 2)];
     const std::int64_t column = c % kTileColumns;
-    lines += column / kLineUnits;
+    Line* lines = panel_lines(c / kTileColumns) + column / kLineUnits;
     for (std::int64_t k = 0; k < depth_units(); ++k)
       lines[2 * k].units[column % kLineUnits] = row[static_cast<std::size_t>(k)];
   }
+}
+
+template <class Value>
+PackedWeights<Value> PackedWeights<Value>::transposed(MatrixView<Value> weights) {
+  PackedWeights packed(weights.columns, weights.rows);
+  std::vector<Unit> row(static_cast<std::size_t>(packed.columns_));
+  for (std::int64_t k = 0; k < packed.depth_units(); ++k) {
+    const Value* values = weights.row(k * kValuesPerUnit<Value>);
+    if constexpr (kValuesPerUnit<Value> == 1) {
+      copy_units(values, packed.columns_, row.data());
+    } else {
+      const Value* next = 2 * k + 1 < packed.depth_ ? weights.row(2 * k + 1) : nullptr;
+      for (std::int64_t c = 0; c < packed.columns_; ++c)
+        row[static_cast<std::size_t>(c)] =
+            values[c].bits | (next == nullptr ? 0U : static_cast<Unit>(next[c].bits) << 16U);
+    }
+    for (std::int64_t p = 0; p < packed.panels(); ++p) {
+      const std::int64_t first = p * kTileColumns,
+                         n = std::min<std::int64_t>(kTileColumns, packed.columns_ - first);
+      std::memcpy(packed.panel_lines(p) + 2 * k, row.data() + first,
+                  static_cast<std::size_t>(n) * sizeof(Unit));
+    }
+  }
+  return packed;
 }
 
 template class PackedWeights<float>;

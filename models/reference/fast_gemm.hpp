@@ -19,16 +19,21 @@ class PackedWeights {
  public:
   PackedWeights() = default;
   explicit PackedWeights(MatrixView<Value> weights);
+  // The same from [depth x columns].
+  [[nodiscard]] static PackedWeights transposed(MatrixView<Value> weights);
 
   [[nodiscard]] std::int64_t columns() const { return columns_; }
   [[nodiscard]] std::int64_t depth() const { return depth_; }
   [[nodiscard]] std::int64_t depth_units() const { return units_of<Value>(depth_); }
   [[nodiscard]] std::int64_t panels() const { return (columns_ + kTileColumns - 1) / kTileColumns; }
   [[nodiscard]] const Unit* panel(std::int64_t p) const {
-    return storage_[static_cast<std::size_t>(p * depth_units() * 2)].units;
+    return (storage_.data() + p * depth_units() * 2)->units;
   }
 
  private:
+  PackedWeights(std::int64_t columns, std::int64_t depth);
+  [[nodiscard]] Line* panel_lines(std::int64_t p) { return storage_.data() + p * depth_units() * 2; }
+
   std::int64_t columns_ = 0;
   std::int64_t depth_ = 0;
   std::vector<Line> storage_;
