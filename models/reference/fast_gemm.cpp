@@ -71,7 +71,6 @@ void panel_product(const FastKernels& kernels, const Unit* a, std::ptrdiff_t a_s
       kernels.tile[height - 1]({.a = a + first * a_stride + k,
                                 .a_stride = a_stride,
                                 .b = panel + k * kTileColumns,
-                                .b_stride = kTileColumns,
                                 .depth = depth,
                                 .c = out + first * out_stride,
                                 .c_stride = out_stride,

@@ -30,8 +30,7 @@ inline constexpr std::int64_t kLineUnits = 16;
 struct Tile {
   const Unit* a = nullptr;
   std::ptrdiff_t a_stride = 0;  // units from one row to the next
-  const Unit* b = nullptr;
-  std::ptrdiff_t b_stride = 0;  // units from one depth to the next
+  const Unit* b = nullptr;      // 32 units for each depth, without gaps
   std::int64_t depth = 0;       // units
   float* c = nullptr;
   std::ptrdiff_t c_stride = 0;

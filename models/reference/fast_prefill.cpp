@@ -10,8 +10,8 @@ namespace moesim::reference {
 
 namespace {
 
-constexpr std::int64_t kQueryBlock = 8 * kTileRows;  // queries that share a block of keys while it is in L2
-constexpr std::int64_t kKeyBlock = 256;
+constexpr std::int64_t kQueryBlock = 16 * kTileRows;  // queries that share a block of keys while it is in L2
+constexpr std::int64_t kKeyBlock = 512;
 constexpr std::int64_t kScoreStride = kKeyBlock + kLineUnits;
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
@@ -75,7 +75,6 @@ void Prefill<Value>::tile(const PrefillHead<Value>& head, std::int64_t first, st
     kernels_.tile[height - 1]({.a = scratch.q.row(row),
                                .a_stride = scratch.q.stride(),
                                .b = head.keys.panel(key / kTileColumns + p),
-                               .b_stride = kTileColumns,
                                .depth = head.keys.depth_units(),
                                .c = scores + p * kTileColumns,
                                .c_stride = kScoreStride});
@@ -98,7 +97,6 @@ void Prefill<Value>::tile(const PrefillHead<Value>& head, std::int64_t first, st
     kernels_.tile[height - 1]({.a = scratch.weights.row(0),
                                .a_stride = scratch.weights.stride(),
                                .b = head.values.panel(p) + key / kValuesPerUnit<Value> * kTileColumns,
-                               .b_stride = kTileColumns,
                                .depth = units_of<Value>(seen),
                                .c = scratch.out.data() + row * scratch.out_stride + p * kTileColumns,
                                .c_stride = scratch.out_stride,
@@ -178,9 +176,10 @@ void fast_prefill(const FastAttention& shape, std::span<const Value> q, std::spa
       static_cast<std::size_t>(threads_of(options)),
       PrefillScratch(units_of<Value>(shape.qk_dim), (shape.v_dim + kTileColumns - 1) / kTileColumns));
   run_parts(options, blocks * shape.query_heads, [&](int worker, std::int64_t part) {
-    // The last queries see the most keys: they go first, so that no thread is left alone with them.
-    const std::int64_t head = part % shape.query_heads;
-    const std::int64_t first = (blocks - 1 - part / shape.query_heads) * kQueryBlock;
+    // Head by head, so that its keys stay in a cache; the last queries see the most keys and go first, so
+    // that no thread is left alone with them.
+    const std::int64_t head = part / blocks;
+    const std::int64_t first = (blocks - 1 - part % blocks) * kQueryBlock;
     const std::int64_t row = head * shape.queries + first;
     prefill.run(head, first, std::min(kQueryBlock, shape.queries - first), q.data() + row * shape.qk_dim,
                 out.data() + row * shape.v_dim, scratch[static_cast<std::size_t>(worker)]);

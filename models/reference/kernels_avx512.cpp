@@ -27,6 +27,9 @@ template <bool kBf16>
   }
 }
 
+// Steps of depth between a load of weights and the request for those that will be needed then.
+constexpr std::ptrdiff_t kAhead = 16;
+
 template <int kRows, bool kBf16>
 [[gnu::target("avx512vl,avx512dq,avx512vbmi,avx512bf16")]] void tile_product(const Tile& tile) {
   __m512 sums[kRows][2];
@@ -40,18 +43,26 @@ template <int kRows, bool kBf16>
 #pragma GCC unroll 14
     for (int r = 0; r < kRows; ++r) sums[r][0] = sums[r][1] = _mm512_setzero_ps();
   }
-  const Unit* a = tile.a;
+  const std::ptrdiff_t a_stride = tile.a_stride;
+  // Three rows share a pointer: the address of each is then one instruction's own.
+  constexpr int kPointers = (kRows + 2) / 3;
+  const Unit* a[kPointers];
+#pragma GCC unroll 5
+  for (int i = 0; i < kPointers; ++i) a[i] = tile.a + 3 * i * a_stride;
   const Unit* b = tile.b;
-  const std::ptrdiff_t a_stride = tile.a_stride, b_stride = tile.b_stride;
-  for (std::int64_t k = 0; k < tile.depth; ++k, ++a, b += b_stride) {
+  for (std::int64_t k = 0; k < tile.depth; ++k, b += kTileColumns) {
     const __m512i b0 = _mm512_loadu_si512(b);
     const __m512i b1 = _mm512_loadu_si512(b + 16);
+    _mm_prefetch(reinterpret_cast<const char*>(b + kAhead * kTileColumns), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(b + kAhead * kTileColumns + 16), _MM_HINT_T0);
 #pragma GCC unroll 14
     for (int r = 0; r < kRows; ++r) {
-      const __m512i broadcast = _mm512_set1_epi32(static_cast<int>(a[r * a_stride]));
+      const __m512i broadcast = _mm512_set1_epi32(static_cast<int>(a[r / 3][r % 3 * a_stride]));
       sums[r][0] = multiply_add<kBf16>(broadcast, b0, sums[r][0]);
       sums[r][1] = multiply_add<kBf16>(broadcast, b1, sums[r][1]);
     }
+#pragma GCC unroll 5
+    for (int i = 0; i < kPointers; ++i) ++a[i];
   }
 #pragma GCC unroll 14
   for (int r = 0; r < kRows; ++r) {

@@ -21,7 +21,7 @@ void plain_tile(const Tile& tile) {
     if (tile.accumulate) std::copy_n(c, kTileColumns, sums);
     const Unit* a = tile.a + r * tile.a_stride;
     const Unit* b = tile.b;
-    for (std::int64_t k = 0; k < tile.depth; ++k, ++a, b += tile.b_stride) {
+    for (std::int64_t k = 0; k < tile.depth; ++k, ++a, b += kTileColumns) {
       if constexpr (kBf16) {
         const float a0 = low_half(*a), a1 = high_half(*a);
         for (int j = 0; j < kTileColumns; ++j)
