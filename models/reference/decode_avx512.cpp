@@ -73,8 +73,9 @@ template <bool kBf16>
   }
 }
 
+// Into the L2 cache: fetched into L1, they would drive out what is in use.
 [[gnu::always_inline]] inline void ask_for(const std::byte* from, std::int64_t bytes) {
-  for (std::int64_t i = 0; i < bytes; i += kLineBytes) __builtin_prefetch(from + i, 0, 3);
+  for (std::int64_t i = 0; i < bytes; i += kLineBytes) __builtin_prefetch(from + i, 0, 2);
 }
 
 // One block of keys.

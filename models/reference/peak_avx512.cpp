@@ -54,10 +54,10 @@ double run_peak_avx512(std::int64_t steps, bool bf16) {
   std::int64_t line = 0;
   for (; line + 4 <= lines; line += 4) {
     const std::byte* at = bytes + line * 64;
-    _mm_prefetch(reinterpret_cast<const char*>(at + kPrefetchBytes), _MM_HINT_T0);
-    _mm_prefetch(reinterpret_cast<const char*>(at + kPrefetchBytes + 64), _MM_HINT_T0);
-    _mm_prefetch(reinterpret_cast<const char*>(at + kPrefetchBytes + 128), _MM_HINT_T0);
-    _mm_prefetch(reinterpret_cast<const char*>(at + kPrefetchBytes + 192), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(at + kPrefetchBytes), _MM_HINT_NTA);
+    _mm_prefetch(reinterpret_cast<const char*>(at + kPrefetchBytes + 64), _MM_HINT_NTA);
+    _mm_prefetch(reinterpret_cast<const char*>(at + kPrefetchBytes + 128), _MM_HINT_NTA);
+    _mm_prefetch(reinterpret_cast<const char*>(at + kPrefetchBytes + 192), _MM_HINT_NTA);
     for (int j = 0; j < 4; ++j) sums[j] = _mm512_xor_si512(sums[j], _mm512_loadu_si512(at + j * 64));
   }
   for (; line < lines; ++line) sums[0] = _mm512_xor_si512(sums[0], _mm512_loadu_si512(bytes + line * 64));
