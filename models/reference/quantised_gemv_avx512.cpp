@@ -14,7 +14,9 @@ namespace {
 
 constexpr std::int64_t kChunkBytes = 64;
 constexpr std::int64_t kBlocks = 4;  // scales of a chunk
-constexpr std::int64_t kAheadBytes = 2048;
+// Rows that are multiplied together; the codes and scales of the next ones are asked for meanwhile, into the
+// L2 cache.
+constexpr int kRowsAtOnce = 4;
 
 // The scales of four blocks, each in the four lanes that hold sums of its weights.
 template <FourBitScale kScale>
@@ -82,54 +84,81 @@ template <FourBitScale kScale>
 }
 
 // True if a row has an E8M0 scale of 0 or 255, whose bits are not those of an f32 exponent.
-[[nodiscard]] bool has_odd_scale(const std::byte* scales, std::int64_t n) {
-  bool odd = false;
-  for (std::int64_t i = 0; i < n; ++i)
-    odd |= static_cast<std::uint8_t>(std::to_integer<int>(scales[i]) + 1) <= 1;
-  return odd;
+[[gnu::target("avx512vl,avx512dq,avx512vbmi,avx512bf16")]] bool has_odd_scale(const std::byte* scales,
+                                                                              std::int64_t n) {
+  const __m512i one = _mm512_set1_epi8(1);
+  __mmask64 odd = 0;
+  for (std::int64_t i = 0; i < n; i += 64) {
+    const __mmask64 there = n - i >= 64 ? ~__mmask64{0} : (__mmask64{1} << static_cast<unsigned>(n - i)) - 1U;
+    const __m512i next = _mm512_add_epi8(_mm512_maskz_loadu_epi8(there, scales + i), one);
+    odd |= _mm512_mask_cmple_epu8_mask(there, next, one);
+  }
+  return odd != 0;
 }
 
-template <FourBitScale kScale>
-[[gnu::target("avx512vl,avx512dq,avx512vbmi,avx512bf16")]] float row_product(
+[[nodiscard]] constexpr std::int64_t bytes_of(FourBitScale scale) {
+  return scale == FourBitScale::f32 ? 4 : scale == FourBitScale::bf16 ? 2 : 1;
+}
+
+// kRows neighbouring rows: they share the loads of the activations, and hide each other's latencies.
+template <FourBitScale kScale, int kRows>
+[[gnu::target("avx512vl,avx512dq,avx512vbmi,avx512bf16")]] void row_products(
     const std::uint8_t* codes, const std::byte* scales, const Line* planes, std::int64_t blocks,
-    const Line& table_line, const Line& place_line) {
-  constexpr std::int64_t kBytes = kScale == FourBitScale::f32 ? 4 : kScale == FourBitScale::bf16 ? 2 : 1;
+    const Line& table_line, const Line& place_line, float* out) {
   const __m512i table = _mm512_load_si512(&table_line), places = _mm512_load_si512(&place_line);
-  __m512 sums = _mm512_setzero_ps();
+  const std::int64_t code_row = blocks * 16, scale_row = blocks * bytes_of(kScale);
+  __m512 sums[kRows];
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) sums[r] = _mm512_setzero_ps();
   std::int64_t block = 0;
   for (; block + kBlocks <= blocks; block += kBlocks) {
-    __builtin_prefetch(codes + block * 16 + kAheadBytes, 0, 2);
-    const __m512i chunk = _mm512_loadu_si512(codes + block * 16);
-    const __m512 products = chunk_products(chunk, planes + block, table);
-    sums = _mm512_fmadd_ps(products, scales_of_chunk<kScale>(scales + block * kBytes, kBlocks, places), sums);
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      const std::uint8_t* at = codes + r * code_row + block * 16;
+      __builtin_prefetch(at + kRowsAtOnce * code_row, 0, 2);
+      const __m512 products = chunk_products(_mm512_loadu_si512(at), planes + block, table);
+      const __m512 scale =
+          scales_of_chunk<kScale>(scales + r * scale_row + block * bytes_of(kScale), kBlocks, places);
+      sums[r] = _mm512_fmadd_ps(products, scale, sums[r]);
+    }
   }
   if (block < blocks) {
     const auto mask = static_cast<__mmask16>((1U << static_cast<unsigned>(4 * (blocks - block))) - 1U);
-    const __m512i chunk = _mm512_maskz_loadu_epi32(mask, codes + block * 16);
-    const __m512 products = chunk_products(chunk, planes + block, table);
-    sums = _mm512_fmadd_ps(products, scales_of_chunk<kScale>(scales + block * kBytes, blocks - block, places),
-                           sums);
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      const __m512i chunk = _mm512_maskz_loadu_epi32(mask, codes + r * code_row + block * 16);
+      const __m512 scale =
+          scales_of_chunk<kScale>(scales + r * scale_row + block * bytes_of(kScale), blocks - block, places);
+      sums[r] = _mm512_fmadd_ps(chunk_products(chunk, planes + block, table), scale, sums[r]);
+    }
   }
-  return sum_of_lanes(sums);
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) out[r] = sum_of_lanes(sums[r]);
 }
 
 template <FourBitScale kScale>
 void rows_of(const FourBitRows& part) {
-  constexpr std::int64_t kBytes = kScale == FourBitScale::f32 ? 4 : kScale == FourBitScale::bf16 ? 2 : 1;
   const FourBitWeights& weights = *part.weights;
   const std::int64_t blocks = weights.columns / kFourBitBlock;
   const Line table = value_table(weights.code), places = scale_places<kScale>();
-  for (std::int64_t row = part.first; row < part.first + part.rows; ++row) {
-    const std::byte* scales = weights.scales.data() + row * blocks * kBytes;
-    if (kScale == FourBitScale::e8m0 && has_odd_scale(scales, blocks)) {
-      FourBitRows one = part;
-      one.first = row;
-      one.rows = 1;
-      portable_four_bit_rows(one);
-      continue;
+  for (std::int64_t done = 0; done < part.rows;) {
+    const std::int64_t row = part.first + done;
+    const std::byte* scales = weights.scales.data() + row * blocks * bytes_of(kScale);
+    const std::uint8_t* codes = weights.codes.data() + row * blocks * 16;
+    const std::int64_t rows = part.rows - done >= kRowsAtOnce ? kRowsAtOnce : 1;
+    const std::int64_t scale_bytes = rows * blocks * bytes_of(kScale);
+    for (std::int64_t i = 0; i < scale_bytes; i += 64) __builtin_prefetch(scales + scale_bytes + i, 0, 2);
+    if (kScale == FourBitScale::e8m0 && has_odd_scale(scales, rows * blocks)) {
+      FourBitRows plain = part;
+      plain.first = row;
+      plain.rows = rows;
+      portable_four_bit_rows(plain);
+    } else if (rows == 1) {
+      row_products<kScale, 1>(codes, scales, part.planes, blocks, table, places, part.out + row);
+    } else {
+      row_products<kScale, kRowsAtOnce>(codes, scales, part.planes, blocks, table, places, part.out + row);
     }
-    part.out[row] = row_product<kScale>(weights.codes.data() + row * blocks * 16, scales, part.planes, blocks,
-                                        table, places);
+    done += rows;
   }
 }
 
