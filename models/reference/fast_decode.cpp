@@ -9,12 +9,13 @@
 
 namespace moesim::reference {
 
-namespace {
+// Not an anonymous namespace: in a unity build gcc minds lambdas that capture types of one.
+namespace fast_decode_detail {
 
 constexpr std::int64_t kSplitKeys = 4096;
 
 template <class Value>
-[[nodiscard]] float value_at(const std::byte* values, std::int64_t i) {
+[[nodiscard]] float decode_value(const std::byte* values, std::int64_t i) {
   Value value;
   std::memcpy(&value, values + i * static_cast<std::int64_t>(sizeof value), sizeof value);
   return to_float(value);
@@ -30,7 +31,7 @@ void plain_block(const DecodePart& part, std::int64_t head, std::int64_t first) 
   for (std::int64_t j = 0; j < keys; ++j) {
     float sum = 0.0F;
     for (std::int64_t c = 0; c < part.qk_dim; ++c)
-      sum += value_at<Value>(q, c) * value_at<Value>(part.k, (first + j) * part.qk_dim + c);
+      sum += decode_value<Value>(q, c) * decode_value<Value>(part.k, (first + j) * part.qk_dim + c);
     scores[j] = part.scale * sum;
   }
   const float old = part.maximum[head];
@@ -44,7 +45,7 @@ void plain_block(const DecodePart& part, std::int64_t head, std::int64_t first) 
     part.sum[head] += weight;
     const float rounded = sizeof(Value) == 2 ? rounded_to_bf16(weight) : weight;
     for (std::int64_t c = 0; c < part.v_dim; ++c)
-      out[c] += rounded * value_at<Value>(part.v, (first + j) * part.v_dim + c);
+      out[c] += rounded * decode_value<Value>(part.v, (first + j) * part.v_dim + c);
   }
 }
 
@@ -59,8 +60,8 @@ void plain_decode_part(const DecodePart& part) {
 }
 
 // Partial results of all splits: [split][query head].
-struct Partials {
-  Partials(std::int64_t n, std::int64_t out_stride)
+struct DecodePartials {
+  DecodePartials(std::int64_t n, std::int64_t out_stride)
       : stride(out_stride),
         maximum(static_cast<std::size_t>(n)),
         sum(static_cast<std::size_t>(n)),
@@ -73,8 +74,8 @@ struct Partials {
 };
 
 // Puts the splits of one query head together, in ascending order.
-void merge_splits(const FastAttention& shape, const Partials& partials, std::int64_t splits,
-                  std::int64_t head, float* out) {
+void merge_decode_splits(const FastAttention& shape, const DecodePartials& partials, std::int64_t splits,
+                         std::int64_t head, float* out) {
   const auto index = [&](std::int64_t split) {
     return static_cast<std::size_t>(split * shape.query_heads + head);
   };
@@ -92,13 +93,17 @@ void merge_splits(const FastAttention& shape, const Partials& partials, std::int
   for (std::int64_t c = 0; c < shape.v_dim; ++c) out[c] = sum > 0.0F ? out[c] / sum : 0.0F;
 }
 
-}  // namespace
+}  // namespace fast_decode_detail
 
-DecodeKernel portable_decode(bool bf16) { return bf16 ? plain_decode_part<Bf16> : plain_decode_part<float>; }
+DecodeKernel portable_decode(bool bf16) {
+  using namespace fast_decode_detail;
+  return bf16 ? plain_decode_part<Bf16> : plain_decode_part<float>;
+}
 
 template <class Value>
 void fast_decode(const FastAttention& shape, std::span<const Value> q, std::span<const Value> k,
                  std::span<const Value> v, std::span<float> out, const FastOptions& options) {
+  using namespace fast_decode_detail;
   check_attention(shape, q.size(), k.size(), v.size(), out.size());
   core::check(shape.queries == 1, "decode is for one query");
   constexpr bool kBf16 = sizeof(Value) == 2;
@@ -109,7 +114,7 @@ void fast_decode(const FastAttention& shape, std::span<const Value> q, std::span
     copy_units(q.data() + head * shape.qk_dim, shape.qk_dim, queries.row(head));
   const std::int64_t splits = (shape.keys + kSplitKeys - 1) / kSplitKeys;
   const std::int64_t group = shape.query_heads / shape.kv_heads;
-  Partials partials(splits * shape.query_heads, (shape.v_dim + 31) / 32 * 32);
+  DecodePartials partials(splits * shape.query_heads, (shape.v_dim + 31) / 32 * 32);
   run_parts(options, splits * shape.kv_heads, [&](int /*worker*/, std::int64_t part) {
     const std::int64_t head = part / splits, split = part % splits, key = split * kSplitKeys;
     const std::int64_t row = head * shape.keys + key, result = split * shape.query_heads + head * group;
@@ -128,7 +133,7 @@ void fast_decode(const FastAttention& shape, std::span<const Value> q, std::span
             .out_stride = partials.stride});
   });
   for (std::int64_t head = 0; head < shape.query_heads; ++head)
-    merge_splits(shape, partials, splits, head, out.data() + head * shape.v_dim);
+    merge_decode_splits(shape, partials, splits, head, out.data() + head * shape.v_dim);
 }
 
 template void fast_decode(const FastAttention&, std::span<const float>, std::span<const float>,

@@ -10,8 +10,8 @@ namespace {
 
 // Depth (in units) and rows of a block of activations: 256 x 112 x 4 bytes stay in the L2 cache while a panel
 // of weights passes by.
-constexpr std::int64_t kDepthBlock = 256;
-constexpr std::int64_t kRowBlock = 8 * kTileRows;
+constexpr std::int64_t kFastDepthBlock = 256;
+constexpr std::int64_t kFastRowBlock = 8 * kTileRows;
 constexpr std::int64_t kPanelsPerPart = 4;
 
 }  // namespace
@@ -64,8 +64,8 @@ void panel_product(const FastKernels& kernels, const Unit* a, std::ptrdiff_t a_s
                    const Unit* panel, std::int64_t depth_units, float* out, std::ptrdiff_t out_stride) {
   // Tiles of nearly equal heights: a last tile of one row would waste most of its instructions on loads.
   const std::int64_t tiles = (rows + kTileRows - 1) / kTileRows;
-  for (std::int64_t k = 0; k < depth_units; k += kDepthBlock) {
-    const std::int64_t depth = std::min(kDepthBlock, depth_units - k);
+  for (std::int64_t k = 0; k < depth_units; k += kFastDepthBlock) {
+    const std::int64_t depth = std::min(kFastDepthBlock, depth_units - k);
     for (std::int64_t t = 0; t < tiles; ++t) {
       const std::int64_t first = rows * t / tiles, height = rows * (t + 1) / tiles - first;
       kernels.tile[height - 1]({.a = a + first * a_stride + k,
@@ -91,11 +91,12 @@ void fast_gemm(const PackedWeights<Value>& weights, MatrixView<Value> activation
   const std::int64_t rows = activations.rows;
   UnitRows a(rows, weights.depth_units());
   for (std::int64_t r = 0; r < rows; ++r) copy_units(activations.row(r), activations.columns, a.row(r));
-  const std::int64_t row_blocks = (rows + kRowBlock - 1) / kRowBlock;
+  const std::int64_t row_blocks = (rows + kFastRowBlock - 1) / kFastRowBlock;
   const std::int64_t panel_parts = (weights.panels() + kPanelsPerPart - 1) / kPanelsPerPart;
   run_parts(options, row_blocks * panel_parts, [&](int /*worker*/, std::int64_t part) {
-    const std::int64_t first = part / panel_parts * kRowBlock, height = std::min(kRowBlock, rows - first);
-    float block[kRowBlock * kTileColumns];
+    const std::int64_t first = part / panel_parts * kFastRowBlock,
+                       height = std::min(kFastRowBlock, rows - first);
+    float block[kFastRowBlock * kTileColumns];
     const std::int64_t panel = part % panel_parts * kPanelsPerPart;
     for (std::int64_t p = panel; p < std::min(panel + kPanelsPerPart, weights.panels()); ++p) {
       panel_product(kernels, a.row(first), a.stride(), height, weights.panel(p), weights.depth_units(), block,

@@ -68,7 +68,8 @@ struct FastKernels {
 };
 
 // Largest error of the polynomial exp of both paths, in units in the last place of the f32 result, over all
-// f32 arguments (subnormal results: in units of 2^-149). Found by a sweep over all 2^32 arguments.
+// f32 arguments (subnormal results: in units of 2^-149). A sweep over all 2^32 arguments found 1.0104 with
+// AVX-512 and 0.9904 without (test_unit_reference "[sweep]").
 inline constexpr double kFastExpUlps = 1.1;
 
 // `isa` is not automatic.

@@ -7,7 +7,8 @@
 
 namespace moesim::reference {
 
-namespace {
+// Not an anonymous namespace: in a unity build gcc minds lambdas that capture types of one.
+namespace fast_moe_detail {
 
 constexpr std::int64_t kRowsOfPart = 16 * kTileRows;
 constexpr std::int64_t kPanelsOfPart = 2;
@@ -22,14 +23,14 @@ struct ExpertPart {
 };
 
 // The (token, choice) pairs sorted by expert, stably: row r of the sorted order holds pair `pairs[r]`.
-struct ExpertRows {
+struct RowsByExpert {
   std::vector<std::int64_t> begin;  // [experts + 1]
   std::vector<std::int64_t> pairs;
   std::vector<std::int64_t> row_of_pair;
 };
 
-ExpertRows sorted_by_expert(const FastRouting& routing, std::size_t experts) {
-  ExpertRows sorted;
+RowsByExpert sorted_by_expert(const FastRouting& routing, std::size_t experts) {
+  RowsByExpert sorted;
   sorted.begin.assign(experts + 1, 0);
   for (const std::int32_t expert : routing.experts) {
     core::check(expert >= 0 && std::cmp_less(expert, experts),
@@ -48,7 +49,7 @@ ExpertRows sorted_by_expert(const FastRouting& routing, std::size_t experts) {
   return sorted;
 }
 
-std::vector<ExpertPart> parts_of(const ExpertRows& sorted, std::int64_t panels) {
+std::vector<ExpertPart> parts_of(const RowsByExpert& sorted, std::int64_t panels) {
   std::vector<ExpertPart> parts;
   for (std::size_t e = 0; e + 1 < sorted.begin.size(); ++e) {
     for (std::int64_t row = sorted.begin[e]; row < sorted.begin[e + 1]; row += kRowsOfPart) {
@@ -61,8 +62,8 @@ std::vector<ExpertPart> parts_of(const ExpertRows& sorted, std::int64_t panels) 
 }
 
 template <class Value>
-void check_sizes(std::span<const PackedExpert<Value>> experts, MatrixView<Value> x,
-                 const FastRouting& routing, std::span<float> out) {
+void check_fast_layer(std::span<const PackedExpert<Value>> experts, MatrixView<Value> x,
+                      const FastRouting& routing, std::span<float> out) {
   const auto pairs = static_cast<std::size_t>(x.rows * routing.top_k);
   core::check(routing.experts.size() == pairs && routing.weights.size() == pairs,
               "a layer of experts needs top_k experts and weights for each token");
@@ -93,17 +94,18 @@ void gate_and_up(const FastKernels& kernels, const PackedExpert<Value>& expert, 
   }
 }
 
-}  // namespace
+}  // namespace fast_moe_detail
 
 template <class Value>
 void fast_moe_layer(std::span<const PackedExpert<Value>> experts, MatrixView<Value> x,
                     const FastRouting& routing, std::span<float> out, const FastOptions& options) {
-  check_sizes(experts, x, routing, out);
+  using namespace fast_moe_detail;
+  check_fast_layer(experts, x, routing, out);
   std::fill(out.begin(), out.end(), 0.0F);
   if (routing.experts.empty() || x.columns == 0) return;
   constexpr bool kBf16 = sizeof(Value) == 2;
   const FastKernels& kernels = fast_kernels(resolved(options.isa, kBf16), kBf16);
-  const ExpertRows sorted = sorted_by_expert(routing, experts.size());
+  const RowsByExpert sorted = sorted_by_expert(routing, experts.size());
   const auto pairs = static_cast<std::int64_t>(sorted.pairs.size());
   const std::int64_t width = experts.front().gate.columns(), hidden = x.columns;
 

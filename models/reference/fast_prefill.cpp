@@ -8,12 +8,13 @@
 
 namespace moesim::reference {
 
-namespace {
+// Not an anonymous namespace: in a unity build gcc minds lambdas that capture types of one.
+namespace fast_prefill_detail {
 
 constexpr std::int64_t kQueryBlock = 16 * kTileRows;  // queries that share a block of keys while it is in L2
 constexpr std::int64_t kKeyBlock = 512;
 constexpr std::int64_t kScoreStride = kKeyBlock + kLineUnits;
-constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+constexpr float kNoScore = -std::numeric_limits<float>::infinity();
 
 // What one thread works on.
 struct PrefillScratch {
@@ -83,7 +84,7 @@ void Prefill<Value>::tile(const PrefillHead<Value>& head, std::int64_t first, st
     float* row_scores = scores + r * kScoreStride;
     const std::int64_t own =
         std::clamp<std::int64_t>(visible(first + row + r) - key, 0, panels * kTileColumns);
-    std::fill(row_scores + own, row_scores + panels * kTileColumns, kMinusInfinity);
+    std::fill(row_scores + own, row_scores + panels * kTileColumns, kNoScore);
     const float factor = kernels_.softmax({.scores = row_scores,
                                            .weights = scratch.weights.row(r),
                                            .columns = panels * kTileColumns,
@@ -111,7 +112,7 @@ void Prefill<Value>::run(std::int64_t head, std::int64_t first, std::int64_t n, 
       heads_[static_cast<std::size_t>(head / (shape_.query_heads / shape_.kv_heads))];
   for (std::int64_t r = 0; r < n; ++r) copy_units(q + r * shape_.qk_dim, shape_.qk_dim, scratch.q.row(r));
   std::fill(scratch.out.begin(), scratch.out.end(), 0.0F);
-  std::fill_n(scratch.maximum, n, kMinusInfinity);
+  std::fill_n(scratch.maximum, n, kNoScore);
   std::fill_n(scratch.sum, n, 0.0F);
   const std::int64_t tiles = (n + kTileRows - 1) / kTileRows;
   for (std::int64_t key = 0; key < visible(first + n - 1); key += kKeyBlock) {
@@ -125,7 +126,7 @@ void Prefill<Value>::run(std::int64_t head, std::int64_t first, std::int64_t n, 
   }
 }
 
-}  // namespace
+}  // namespace fast_prefill_detail
 
 void check_attention(const FastAttention& shape, std::size_t q, std::size_t k, std::size_t v,
                      std::size_t out) {
@@ -140,14 +141,15 @@ void check_attention(const FastAttention& shape, std::size_t q, std::size_t k, s
 
 double fast_attention_bound(const FastAttention& shape, double largest_score, double weighted, double values,
                             bool bf16) {
+  using namespace fast_prefill_detail;
   const double u = std::ldexp(1.0, -24);
-  const auto gamma = [&](double n) { return n * u / (1.0 - n * u); };
+  const auto gamma_n = [&](double n) { return n * u / (1.0 - n * u); };
   const auto keys = static_cast<double>(shape.keys);
   // Scores: a sum over the dimension, the scale, and the difference to the maximum (at most 2 largest_score).
   const double score_error =
-      gamma(static_cast<double>(shape.qk_dim) + 4.0) * largest_score + 4.0 * u * largest_score;
+      gamma_n(static_cast<double>(shape.qk_dim) + 4.0) * largest_score + 4.0 * u * largest_score;
   const double blocks = keys / static_cast<double>(kKeyBlock) + 2.0;
-  const double relative = gamma(keys + 3.0 * blocks + 16.0) + (2.0 * kFastExpUlps + 2.0) * u * blocks;
+  const double relative = gamma_n(keys + 3.0 * blocks + 16.0) + (2.0 * kFastExpUlps + 2.0) * u * blocks;
   const double rounding = bf16 ? std::ldexp(1.0, -8) : 0.0;
   // Flushed weights and products: each below 2^-125 of the largest weight.
   const double flushed = keys * std::ldexp(1.0, -125) * values;
@@ -159,6 +161,7 @@ double fast_attention_bound(const FastAttention& shape, double largest_score, do
 template <class Value>
 void fast_prefill(const FastAttention& shape, std::span<const Value> q, std::span<const Value> k,
                   std::span<const Value> v, std::span<float> out, const FastOptions& options) {
+  using namespace fast_prefill_detail;
   check_attention(shape, q.size(), k.size(), v.size(), out.size());
   constexpr bool kBf16 = sizeof(Value) == 2;
   const FastKernels& kernels = fast_kernels(resolved(options.isa, kBf16), kBf16);

@@ -10,19 +10,19 @@ namespace moesim::reference {
 
 namespace {
 
-constexpr std::int64_t kChunk = 128;  // weights in 64 bytes
+constexpr std::int64_t kWideChunk = 128;  // weights in 64 bytes
 constexpr std::int64_t kRowsOfThread = 64;
 
-[[nodiscard]] std::int64_t scale_bytes(FourBitScale scale) {
+[[nodiscard]] std::int64_t bytes_of_scale(FourBitScale scale) {
   return scale == FourBitScale::e8m0 ? 1 : scale == FourBitScale::bf16 ? 2 : 4;
 }
 
 // Where weight k of a row lies: its byte, and its half of it.
-struct Place {
+struct CodePlace {
   std::int64_t byte = 0;
   bool high = false;
 };
-[[nodiscard]] Place place_of(FourBitOrder order, std::int64_t k) {
+[[nodiscard]] CodePlace code_place(FourBitOrder order, std::int64_t k) {
   if (order == FourBitOrder::natural) return {k / 2, k % 2 != 0};
   const std::int64_t in_block = k % kFourBitBlock;
   return {k / kFourBitBlock * 16 + in_block % 16, in_block >= 16};
@@ -31,9 +31,9 @@ struct Place {
 // The activations in the order in which the wide path meets the weights of 64 bytes: first those of the
 // lowest four bits of all 16-bit words, then of the next four bits, and so on. What is past the end is zero.
 std::vector<Line> planes_of(const FourBitWeights& weights, std::span<const Bf16> x) {
-  std::vector<Line> planes(static_cast<std::size_t>((weights.columns + kChunk - 1) / kChunk * 4));
+  std::vector<Line> planes(static_cast<std::size_t>((weights.columns + kWideChunk - 1) / kWideChunk * 4));
   for (std::int64_t k = 0; k < weights.columns; ++k) {
-    const Place place = place_of(weights.order, k);
+    const CodePlace place = code_place(weights.order, k);
     const std::int64_t plane = place.byte % 2 * 2 + (place.high ? 1 : 0), word = place.byte % 64 / 2;
     Unit& unit = planes[static_cast<std::size_t>(place.byte / 64 * 4 + plane)].units[word / 2];
     unit |= static_cast<Unit>(x[static_cast<std::size_t>(k)].bits) << (word % 2 * 16);
@@ -58,7 +58,7 @@ float four_bit_value(FourBitCode code, std::uint8_t bits) {
 }
 
 float four_bit_scale(const FourBitWeights& weights, std::int64_t index) {
-  const std::byte* at = weights.scales.data() + index * scale_bytes(weights.scale);
+  const std::byte* at = weights.scales.data() + index * bytes_of_scale(weights.scale);
   if (weights.scale == FourBitScale::f32) {
     float value = 0.0F;
     std::memcpy(&value, at, sizeof value);
@@ -85,7 +85,7 @@ void portable_four_bit_rows(const FourBitRows& part) {
     for (std::int64_t block = 0; block < blocks; ++block) {
       float sum = 0.0F;
       for (std::int64_t k = block * kFourBitBlock; k < (block + 1) * kFourBitBlock; ++k) {
-        const Place place = place_of(weights.order, k);
+        const CodePlace place = code_place(weights.order, k);
         const int bits = place.high ? codes[place.byte] >> 4 : codes[place.byte] & 0xF;
         sum += values[bits] * to_float(part.x[static_cast<std::size_t>(k)]);
       }
@@ -101,7 +101,7 @@ void quantised_gemv(const FourBitWeights& weights, std::span<const Bf16> x, std:
   core::check(weights.columns % kFourBitBlock == 0, "four-bit weights come in blocks of 32");
   core::check(
       std::cmp_equal(weights.codes.size(), elements / 2) &&
-          std::cmp_equal(weights.scales.size(), elements / kFourBitBlock * scale_bytes(weights.scale)) &&
+          std::cmp_equal(weights.scales.size(), elements / kFourBitBlock * bytes_of_scale(weights.scale)) &&
           std::cmp_equal(x.size(), weights.columns) && std::cmp_equal(out.size(), weights.rows),
       "the tensors of a four-bit product have the sizes of its shape");
   const bool wide = resolved(options.isa, true) == Isa::avx512 && avx512_four_bit_rows() != nullptr;
