@@ -87,7 +87,17 @@ TEST_CASE("one spoiled value in any output is noticed") {
                                             "slot_bpr",
                                             "perm",
                                             "offsets",
-                                            "tokens_per_expert"};
+                                            "tokens_per_expert",
+                                            "o",
+                                            "lse",
+                                            "attn_out",
+                                            "state",
+                                            "scores",
+                                            "topk_sorted",
+                                            "latent_cache",
+                                            "rope_cache",
+                                            "partial_o",
+                                            "partial_lse"};
   std::size_t noticed = 0;
   for (const Expected& expected : kFamilies) {
     const GoldenFamily family = read_golden_family(family_file(expected.family));
