@@ -112,7 +112,7 @@ class UnitRows {
 template <class Value>
 void copy_units(const Value* values, std::int64_t n, Unit* out) {
   if (n % kValuesPerUnit<Value> != 0) out[n / kValuesPerUnit<Value>] = 0;
-  std::memcpy(out, values, static_cast<std::size_t>(n) * sizeof(Value));
+  if (n > 0) std::memcpy(out, values, static_cast<std::size_t>(n) * sizeof(Value));
 }
 
 }  // namespace moesim::reference

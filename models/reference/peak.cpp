@@ -20,9 +20,9 @@ double run_peak(std::int64_t steps, bool bf16, Isa isa) {
   return static_cast<double>(steps) * kSums * 2.0;
 }
 
-std::uint64_t run_read_pass(std::span<const std::byte> bytes, Isa isa) {
+std::uint64_t run_read_pass(std::span<const std::byte> bytes, Isa isa, ReadAhead ahead) {
   const auto lines = static_cast<std::int64_t>(bytes.size() / 64);
-  if (resolved(isa, false) == Isa::avx512) return run_read_pass_avx512(bytes.data(), lines);
+  if (resolved(isa, false) == Isa::avx512) return run_read_pass_avx512(bytes.data(), lines, ahead);
   std::uint64_t sums[8] = {};
   for (std::int64_t line = 0; line < lines; ++line) {
     std::uint64_t words[8];

@@ -10,8 +10,6 @@ namespace {
 
 // More than latency x throughput of any CPU so far needs, and few enough to stay in registers.
 constexpr int kSums = 24;
-// How far ahead of the read pass memory is asked for.
-constexpr std::int64_t kPrefetchBytes = 2048;
 
 template <bool kBf16>
 [[gnu::target("avx512vl,avx512dq,avx512vbmi,avx512bf16")]] float multiply_add_registers(std::int64_t steps) {
@@ -39,25 +37,15 @@ template <bool kBf16>
   return _mm512_cvtss_f32(sums[0]);
 }
 
-}  // namespace
-
-double run_peak_avx512(std::int64_t steps, bool bf16) {
-  volatile float sink = bf16 ? multiply_add_registers<true>(steps) : multiply_add_registers<false>(steps);
-  (void)sink;
-  return static_cast<double>(steps) * kSums * (bf16 ? 64.0 : 32.0);
-}
-
-[[gnu::target("avx512vl,avx512dq,avx512vbmi")]] std::uint64_t run_read_pass_avx512(const std::byte* bytes,
-                                                                                   std::int64_t lines) {
+template <int kLocality, std::int64_t kAhead>
+[[gnu::target("avx512vl,avx512dq,avx512vbmi")]] std::uint64_t read_lines(const std::byte* bytes,
+                                                                         std::int64_t lines) {
   __m512i sums[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(),
                      _mm512_setzero_si512()};
   std::int64_t line = 0;
   for (; line + 4 <= lines; line += 4) {
     const std::byte* at = bytes + line * 64;
-    _mm_prefetch(reinterpret_cast<const char*>(at + kPrefetchBytes), _MM_HINT_NTA);
-    _mm_prefetch(reinterpret_cast<const char*>(at + kPrefetchBytes + 64), _MM_HINT_NTA);
-    _mm_prefetch(reinterpret_cast<const char*>(at + kPrefetchBytes + 128), _MM_HINT_NTA);
-    _mm_prefetch(reinterpret_cast<const char*>(at + kPrefetchBytes + 192), _MM_HINT_NTA);
+    for (int j = 0; j < 4; ++j) __builtin_prefetch(at + kAhead + j * 64, 0, kLocality);
     for (int j = 0; j < 4; ++j) sums[j] = _mm512_xor_si512(sums[j], _mm512_loadu_si512(at + j * 64));
   }
   for (; line < lines; ++line) sums[0] = _mm512_xor_si512(sums[0], _mm512_loadu_si512(bytes + line * 64));
@@ -68,6 +56,19 @@ double run_peak_avx512(std::int64_t steps, bool bf16) {
   return total;
 }
 
+}  // namespace
+
+double run_peak_avx512(std::int64_t steps, bool bf16) {
+  volatile float sink = bf16 ? multiply_add_registers<true>(steps) : multiply_add_registers<false>(steps);
+  (void)sink;
+  return static_cast<double>(steps) * kSums * (bf16 ? 64.0 : 32.0);
+}
+
+std::uint64_t run_read_pass_avx512(const std::byte* bytes, std::int64_t lines, ReadAhead ahead) {
+  return ahead == ReadAhead::non_temporal ? read_lines<0, 2048>(bytes, lines)
+                                          : read_lines<2, 4096>(bytes, lines);
+}
+
 }  // namespace moesim::reference
 
 #else
@@ -75,7 +76,9 @@ double run_peak_avx512(std::int64_t steps, bool bf16) {
 namespace moesim::reference {
 
 double run_peak_avx512(std::int64_t /*steps*/, bool /*bf16*/) { return 0.0; }
-std::uint64_t run_read_pass_avx512(const std::byte* /*bytes*/, std::int64_t /*lines*/) { return 0; }
+std::uint64_t run_read_pass_avx512(const std::byte* /*bytes*/, std::int64_t /*lines*/, ReadAhead /*ahead*/) {
+  return 0;
+}
 
 }  // namespace moesim::reference
 

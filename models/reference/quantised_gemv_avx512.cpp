@@ -12,7 +12,6 @@ namespace moesim::reference {
 
 namespace {
 
-constexpr std::int64_t kChunkBytes = 64;
 constexpr std::int64_t kBlocks = 4;  // scales of a chunk
 // Rows that are multiplied together; the codes and scales of the next ones are asked for meanwhile, into the
 // L2 cache.

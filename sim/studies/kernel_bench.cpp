@@ -31,7 +31,7 @@ double bench_median(std::vector<double> values) {
 
 // Runs the limit on all threads and returns its work for each second.
 double limit_rate(const KernelCase& kernel, const PreparedKernel& prepared, std::int64_t round,
-                  reference::Workers& workers, reference::Isa isa) {
+                  reference::Workers& workers, reference::Isa isa, reference::ReadAhead ahead) {
   const int threads = workers.threads();
   std::vector<double> work(static_cast<std::size_t>(threads));
   const double began = bench_seconds(threads > 1);
@@ -43,7 +43,7 @@ double limit_rate(const KernelCase& kernel, const PreparedKernel& prepared, std:
     }
     const std::span<const std::byte> all = prepared.pass(round);
     const std::size_t size = all.size() / work.size();
-    volatile std::uint64_t sink = reference::run_read_pass(all.subspan(index * size, size), isa);
+    volatile std::uint64_t sink = reference::run_read_pass(all.subspan(index * size, size), isa, ahead);
     (void)sink;
     work[index] = static_cast<double>(size);
   });
@@ -69,11 +69,15 @@ KernelBenchRow bench_kernel(const KernelCase& kernel, const KernelBenchOptions& 
   // A first round warms up and is left out.
   for (int round = 0; round <= options.rounds; ++round) {
     // Inputs that the last run has not touched, so that neither finds them in a cache.
-    const double limit = limit_rate(kernel, prepared, 3 * round, workers, isa);
-    const double time = run_seconds(prepared, 3 * round + 1, {isa, &workers}, several);
-    const double alone = several ? run_seconds(prepared, 3 * round + 2, {isa, nullptr}, true) : time;
+    const double limit =
+        limit_rate(kernel, prepared, 4 * round, workers, isa, reference::ReadAhead::non_temporal);
+    const double other = prepared.pass ? limit_rate(kernel, prepared, 4 * round + 1, workers, isa,
+                                                    reference::ReadAhead::second_level)
+                                       : limit;
+    const double time = run_seconds(prepared, 4 * round + 2, {isa, &workers}, several);
+    const double alone = several ? run_seconds(prepared, 4 * round + 3, {isa, nullptr}, true) : time;
     if (round == 0) continue;
-    limits.push_back(limit);
+    limits.push_back(std::max(limit, other));
     times.push_back(time);
     single.push_back(alone);
   }

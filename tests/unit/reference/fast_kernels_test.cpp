@@ -164,12 +164,14 @@ TEST_CASE("the peak loops count their operations and the read pass reads every l
   for (const Isa isa : paths(false)) {
     CHECK(run_peak(100, false, isa) > 0.0);
     CHECK(run_peak(200, false, isa) == 2.0 * run_peak(100, false, isa));
-    std::vector<std::byte> bytes(64 * 37 + 5);
-    const std::uint64_t empty = run_read_pass(bytes, isa);
-    for (std::size_t line = 0; line < 37; ++line) {
-      bytes[64 * line + line] = std::byte{1};
-      CHECK(run_read_pass(bytes, isa) != empty);
-      bytes[64 * line + line] = std::byte{0};
+    for (const ReadAhead ahead : {ReadAhead::non_temporal, ReadAhead::second_level}) {
+      std::vector<std::byte> bytes(64 * 37 + 5);
+      const std::uint64_t empty = run_read_pass(bytes, isa, ahead);
+      for (std::size_t line = 0; line < 37; ++line) {
+        bytes[64 * line + line] = std::byte{1};
+        CHECK(run_read_pass(bytes, isa, ahead) != empty);
+        bytes[64 * line + line] = std::byte{0};
+      }
     }
   }
 }
