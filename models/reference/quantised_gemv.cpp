@@ -4,6 +4,7 @@
 #include <bit>
 #include <utility>
 
+#include "models/reference/small_float.hpp"
 #include "sim/core/check.hpp"
 
 namespace moesim::reference {
@@ -44,11 +45,10 @@ std::vector<Line> planes_of(const FourBitWeights& weights, std::span<const Bf16>
 }  // namespace
 
 float four_bit_value(FourBitCode code, std::uint8_t bits) {
-  constexpr float kE2m1[8] = {0.0F, 0.5F, 1.0F, 1.5F, 2.0F, 3.0F, 4.0F, 6.0F};
   const int value = bits & 0xF;
   switch (code) {
     case FourBitCode::e2m1:
-      return value < 8 ? kE2m1[value] : -kE2m1[value - 8];
+      return kE2m1.decode(static_cast<std::uint8_t>(value));
     case FourBitCode::int4_offset:
       return static_cast<float>(value - 8);
     case FourBitCode::int4_twos_complement:
