@@ -41,10 +41,12 @@ bool RouterTraceReader::next(RouterTraceRecord& record) {
   const JsonRecord fields(lines_, json_, 0, "", keys);
   constexpr std::int64_t kMostLayers = 65535;
   record.layer = fields.integer("layer", {0, kMostLayers});
-  record.block.clear();
-  if (fields.has("block") && fields.required("block").kind == JsonKind::string) {
-    record.block = json_.text(fields.required("block"));
-  }
+  const auto text_of = [&](std::string_view key) {
+    const bool is_text = fields.has(key) && fields.required(key).kind == JsonKind::string;
+    return is_text ? std::string(json_.text(fields.required(key))) : std::string();
+  };
+  record.stage = text_of("stage");
+  record.block = text_of("block");
   record.embedding_only = fields.has("input") && fields.required("input").kind == JsonKind::string &&
                           json_.text(fields.required("input")) == "embedding_only";
   if (const auto top_k = fields.optional_integer("topk", {0, INT64_MAX}); top_k && *top_k != limits_.top_k) {

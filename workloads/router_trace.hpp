@@ -19,7 +19,8 @@ struct RouterTraceLimits {
 };
 
 struct RouterTraceRecord {
-  std::string block;  // "decoder"; "" where the record does not say
+  std::string stage;  // "forward"; "" where the record does not say
+  std::string block;  // "decoder"; the same
   std::int64_t layer = 0;
   std::int64_t tokens = 0;
   std::vector<std::uint16_t> experts;  // [tokens, top_k]

@@ -1,7 +1,11 @@
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <thread>
 
 #include "sim/cli/exit_codes.hpp"
 #include "sim/cli/kernels_action.hpp"
+#include "sim/config/diagnostics.hpp"
 #include "sim/studies/kernel_bench.hpp"
 
 namespace moesim::cli {
@@ -33,6 +37,13 @@ class KernelsBench final : public KernelsAction {
       options_.threads = static_cast<int>(std::min<std::int64_t>(parse_count("--threads", *threads_, 1), 64));
     if (rounds_)
       options_.rounds = static_cast<int>(std::min<std::int64_t>(parse_count("--rounds", *rounds_, 1), 1000));
+    const unsigned cores = std::thread::hardware_concurrency();
+    if (cores > 0 && static_cast<unsigned>(options_.threads) > cores)
+      throw config::InputError("out_of_range",
+                               fmt::format("--threads {}: this machine runs {} at once, so more would "
+                                           "measure their taking turns",
+                                           options_.threads, cores),
+                               fmt::format("--threads {}", cores));
     const studies::KernelBench bench = studies::bench_kernels(options_);
     if (context.format == Format::json) {
       context.print_json(studies::kernel_bench_json(bench));

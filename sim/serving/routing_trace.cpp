@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -78,6 +79,12 @@ class ReplayBuilder {
           fmt::format("the routing trace has more than {} choices of experts", kMaxReplayedChoices),
           "fewer steps");
     }
+    // A pass backwards or a recomputation repeats the choices of the pass before it.
+    if (!stage_) stage_ = record_.stage;
+    if (record_.stage != *stage_) {
+      ++other_stages_;
+      return true;
+    }
     auto block = std::find(blocks_.begin(), blocks_.end(), record_.block);
     if (block == blocks_.end()) block = blocks_.insert(blocks_.end(), record_.block);
     const std::pair key(block - blocks_.begin(), record_.layer);
@@ -131,6 +138,15 @@ class ReplayBuilder {
       replay.warnings.push_back(fmt::format("{}: the last {} not used", counts,
                                             rest == 1 ? "one is" : fmt::format("{} are", rest)));
     }
+    if (!stage_->empty() && *stage_ != "forward") {
+      replay.warnings.push_back(
+          fmt::format("the routing trace is of stage \"{}\", not of \"forward\"", *stage_));
+    }
+    if (other_stages_ > 0) {
+      replay.warnings.push_back(
+          fmt::format("{} records of other stages than \"{}\" in the routing trace are not used",
+                      other_stages_, *stage_));
+    }
     if (embedding_only_) {
       replay.warnings.emplace_back(
           "the routing trace was made from token embeddings (embedding_only): it does not "
@@ -143,6 +159,8 @@ class ReplayBuilder {
   workloads::RouterTraceRecord record_;
   std::vector<std::string> blocks_;  // in the order of their first records
   std::map<std::pair<std::ptrdiff_t, std::int64_t>, routing::ReplayLayer> layers_;
+  std::optional<std::string> stage_;  // of the first record
+  std::int64_t other_stages_ = 0;     // records that are not of it
   std::int64_t choices_ = 0;
   std::size_t kept_ = 0;
   bool full_ = false;

@@ -65,7 +65,7 @@ KernelBenchRow bench_kernel(const KernelCase& kernel, const KernelBenchOptions& 
   const PreparedKernel prepared = kernel.prepare();
   const bool several = options.threads > 1;
   const reference::Isa isa = options.portable ? reference::Isa::portable : reference::Isa::automatic;
-  std::vector<double> limits, times, single;
+  std::vector<double> limits, times, shares, gains;
   // A first round warms up and is left out.
   for (int round = 0; round <= options.rounds; ++round) {
     // Inputs that the last run has not touched, so that neither finds them in a cache.
@@ -79,7 +79,8 @@ KernelBenchRow bench_kernel(const KernelCase& kernel, const KernelBenchOptions& 
     if (round == 0) continue;
     limits.push_back(std::max(limit, other));
     times.push_back(time);
-    single.push_back(alone);
+    shares.push_back(prepared.work / time / limits.back());
+    gains.push_back(alone / time);
   }
   KernelBenchRow row;
   row.kernel = kernel.name;
@@ -88,9 +89,12 @@ KernelBenchRow bench_kernel(const KernelCase& kernel, const KernelBenchOptions& 
   row.seconds = bench_median(times);
   row.work = prepared.work;
   row.limit = bench_median(limits);
+  row.share = bench_median(shares);
+  row.least_share = *std::min_element(shares.begin(), shares.end());
+  row.most_share = *std::max_element(shares.begin(), shares.end());
   row.gate = kernel.gate;
   row.goal = kernel.goal;
-  row.speedup = several ? bench_median(single) / row.seconds : 0.0;
+  row.speedup = several ? bench_median(gains) : 0.0;
   row.isa = std::string(reference::name_of(reference::resolved(isa, kernel.bf16)));
   return row;
 }
@@ -108,6 +112,11 @@ std::string bench_rate(const KernelBenchRow& row, double rate) {
 }
 
 }  // namespace
+
+std::string_view KernelBenchRow::verdict() const {
+  if (isa == "portable") return "";
+  return share >= goal ? "goal" : share >= gate ? "gate" : "missed";
+}
 
 std::vector<std::string> kernel_bench_names() {
   std::vector<std::string> names;
@@ -133,9 +142,9 @@ KernelBench bench_kernels(const KernelBenchOptions& options) {
 }
 
 std::string kernel_bench_text(const KernelBench& bench, const reports::Style& style) {
-  std::vector<reports::Table::Column> columns = {{"kernel", false, 0}, {"time", true, 0},  {"rate", true, 0},
-                                                 {"limit", true, 0},   {"share", true, 0}, {"gate", true, 1},
-                                                 {"goal", true, 1}};
+  std::vector<reports::Table::Column> columns = {
+      {"kernel", false, 0}, {"time", true, 0}, {"rate", true, 0}, {"limit", true, 0},
+      {"share", true, 0},   {"gate", true, 1}, {"goal", true, 1}, {"reached", false, 0}};
   if (bench.threads > 1) columns.push_back({"speed-up", true, 0});
   columns.insert(columns.end(), {{"path", false, 2}, {"shape", false, 3}});
   reports::Table table(std::move(columns));
@@ -144,18 +153,22 @@ std::string kernel_bench_text(const KernelBench& bench, const reports::Style& st
                                       reports::human_seconds(row.seconds),
                                       bench_rate(row, row.rate()),
                                       bench_rate(row, row.limit),
-                                      reports::percent(row.fraction()),
+                                      reports::percent(row.share),
                                       reports::percent(row.gate),
-                                      reports::percent(row.goal)};
+                                      reports::percent(row.goal),
+                                      std::string(row.verdict())};
     if (bench.threads > 1) cells.push_back(fmt::format("{:.2f}", row.speedup));
     cells.insert(cells.end(), {row.isa, row.shape});
     table.add(std::move(cells));
   }
   return table.text(style) +
          fmt::format(
-             "\n{} thread{}. The limit is measured in the same run: multiply-accumulates on registers, "
-             "or a pass that only reads.\n",
-             bench.threads, bench.threads == 1 ? "" : "s");
+             "\n{} thread{}, timed by {}. The limit is measured in the same run: multiply-accumulates on "
+             "registers, "
+             "or a pass that only reads. The share is the median of the rounds; gates are those of a Zen 4 "
+             "core.\n",
+             bench.threads, bench.threads == 1 ? "" : "s",
+             bench.threads == 1 ? "the processor time of the thread" : "the clock on the wall");
 }
 
 Node kernel_bench_json(const KernelBench& bench) {
@@ -169,9 +182,12 @@ Node kernel_bench_json(const KernelBench& bench) {
     one.set("unit", Node::of(std::string_view(bench_unit(row))));
     one.set("limit", Node::of(row.limit));
     one.set("limited_by", Node::of(std::string_view(row.is_bandwidth ? "read_pass" : "peak")));
-    one.set("fraction", Node::of(row.fraction()));
+    one.set("fraction", Node::of(row.share));
+    one.set("least_fraction", Node::of(row.least_share));
+    one.set("most_fraction", Node::of(row.most_share));
     one.set("gate", Node::of(row.gate));
     one.set("goal", Node::of(row.goal));
+    one.set("verdict", Node::of(row.verdict()));
     one.set("speedup", row.speedup > 0.0 ? Node::of(row.speedup) : Node{});
     one.set("isa", Node::of(std::string_view(row.isa)));
     rows.items.push_back(std::move(one));
@@ -196,8 +212,8 @@ std::string kernel_bench_csv(const KernelBench& bench) {
   for (const KernelBenchRow& row : bench.rows) {
     table.add({row.kernel, fmt::format("{}", bench.threads), fmt::format("{}", row.seconds),
                fmt::format("{}", row.rate()), bench_unit(row), fmt::format("{}", row.limit),
-               fmt::format("{}", row.fraction()), row.speedup > 0.0 ? fmt::format("{}", row.speedup) : "",
-               row.isa, row.shape});
+               fmt::format("{}", row.share), row.speedup > 0.0 ? fmt::format("{}", row.speedup) : "", row.isa,
+               row.shape});
   }
   return table.csv();
 }

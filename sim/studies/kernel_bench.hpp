@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "reports/text.hpp"
@@ -18,8 +19,8 @@ struct KernelBenchOptions {
   std::vector<std::string> kernels;  // only those whose name begins with one of these; empty: all
 };
 
-// Each round takes the time of the limit and then of the kernel, so that a noisy machine slows both; times
-// are medians over the rounds.
+// Each round takes the time of the limit and then of the kernel, so that a noisy machine slows both. Times
+// and limits are medians over the rounds, and so is the share that the kernel reached of its round's limit.
 struct KernelBenchRow {
   std::string kernel;  // "moe/f32"
   std::string shape;
@@ -30,11 +31,14 @@ struct KernelBenchRow {
   double limit = 0.0;  // FLOP/s of multiply-accumulates on registers, or byte/s of the pass, on all threads
   double gate = 0.0;   // shares of the limit that a Zen 4 core must and should reach
   double goal = 0.0;
+  double share = 0.0;  // of the limit: median over the rounds, and the least and most
+  double least_share = 0.0, most_share = 0.0;
   double speedup = 0.0;  // over one thread in the same run; 0 for one thread
   std::string isa;
 
   [[nodiscard]] double rate() const { return work / seconds; }
-  [[nodiscard]] double fraction() const { return rate() / limit; }
+  // "goal", "gate", or "missed": what the share reaches. Empty for the portable path, which has no gates.
+  [[nodiscard]] std::string_view verdict() const;
 };
 
 struct KernelBench {
@@ -50,8 +54,8 @@ struct KernelBench {
 [[nodiscard]] KernelBench bench_kernels(const KernelBenchOptions& options);
 
 [[nodiscard]] std::string kernel_bench_text(const KernelBench& bench, const reports::Style& style);
-// {"threads", "kernels": [{kernel, shape, time_s, rate, unit, limit, limited_by, fraction, gate, goal,
-// speedup, isa}]}; speedup is null for one thread.
+// {"threads", "kernels": [{kernel, shape, time_s, rate, unit, limit, limited_by, fraction, least_fraction,
+// most_fraction, gate, goal, verdict, speedup, isa}]}; speedup is null for one thread.
 [[nodiscard]] config::Node kernel_bench_json(const KernelBench& bench);
 [[nodiscard]] std::string kernel_bench_csv(const KernelBench& bench);
 

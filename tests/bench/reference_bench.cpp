@@ -16,7 +16,7 @@ void reference_kernel(benchmark::State& state, const std::string& name, int thre
     options.kernels = {name};
     const studies::KernelBenchRow row = studies::bench_kernels(options).rows.front();
     state.counters["ns"] = 1e9 * row.seconds;
-    state.counters["ratio"] = row.fraction();
+    state.counters["ratio"] = row.share;
     state.counters["gate_ratio"] = row.gate;
     state.counters["goal_ratio"] = row.goal;
     if (threads > 1) state.counters["speedup"] = row.speedup;

@@ -105,6 +105,18 @@ class Replay(unittest.TestCase):
         self.assertIn("embedding_only", result.stdout + result.stderr)
         self.assertIn("the last one is not used", result.stdout + result.stderr)
 
+    def test_other_stages_are_left_out_and_said(self):
+        lines = pathlib.Path("trace.jsonl").read_text().splitlines(keepends=True)
+        backward = [json.dumps({**json.loads(line), "stage": "backward"}) + "\n" for line in lines]
+        pathlib.Path("both.jsonl").write_text("".join(lines + backward))
+        file = scenario("both.json", "both.jsonl")
+        result = moesim("run", file, "-o", "both")
+        self.assertEqual(run_counts("both"), trace_counts("trace.jsonl"))
+        self.assertIn(f'{len(lines)} records of other stages than "forward"', result.stdout + result.stderr)
+        pathlib.Path("both.jsonl").write_text("".join(backward))
+        result = moesim("validate", file)
+        self.assertIn('is of stage "backward"', result.stdout + result.stderr)
+
     def test_broken_traces(self):
         good = json.loads(pathlib.Path("trace.jsonl").read_text().splitlines()[0])
         rows = good["top_indices"]

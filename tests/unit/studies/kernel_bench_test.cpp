@@ -21,7 +21,7 @@ TEST_CASE("a kernel is measured with its limit, and told in every format") {
   CHECK(row.seconds > 0.0);
   CHECK(row.limit > 0.0);
   CHECK(row.speedup > 0.0);
-  CHECK(row.fraction() == row.work / row.seconds / row.limit);
+  CHECK(row.share == row.work / row.seconds / row.limit);
 
   const config::Node json = studies::kernel_bench_json(bench);
   const std::string text = config::to_json(json);
