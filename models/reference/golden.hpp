@@ -77,8 +77,9 @@ class GoldenCase {
   [[nodiscard]] std::span<const std::uint32_t> u32(std::string_view tensor) const;
 
   // Results of a runner; each is compared with the output of that name. An output whose tolerance is not
-  // `info` and that is never given is a failure; so is a result for an output that does not exist, unless
-  // `has_tensor` was asked first. Integers are compared as integers, floats as doubles; exact floats by bits
+  // `info` and that is never given is a failure; so is a result for an output that does not exist (ask
+  // `has_tensor` first where a case may lack it), or of another kind or number of values. Integers are
+  // compared as integers, floats as doubles; exact floats by bits
   // (+0 = -0, NaN = NaN).
   void give(std::string_view output, std::span<const float> values);
   void give(std::string_view output, std::span<const double> values);
@@ -102,6 +103,8 @@ class GoldenCase {
   void finish();
 
  private:
+  [[nodiscard]] const GoldenTensor* find_tensor(std::string_view tensor) const;
+
   std::string name_;
   std::string kind_;
   config::Node params_;
@@ -109,7 +112,8 @@ class GoldenCase {
   std::vector<Result> results_;
 };
 
-// All cases of a family file and the data they point into.
+// All cases of a family file and the data they point into. Move it, do not copy it: the cases of a copy point
+// into the original.
 struct GoldenFamily {
   std::string name;
   std::vector<std::byte> storage;
@@ -117,8 +121,13 @@ struct GoldenFamily {
   std::vector<GoldenCase> cases;
 };
 
-// Reads FAMILY.json and the file of data that it names. Throws config::InputError for bad JSON (with line and
-// column), GoldenError for tensors outside the data, overlapping sizes, unknown types, io::IoError.
+// Limits on what is read.
+inline constexpr std::size_t kMaxGoldenBytes = std::size_t{1} << 30;  // of data
+inline constexpr std::size_t kGoldenAlignment = 64;
+
+// Reads FAMILY.json and the file of data beside it that it names. Throws config::InputError for bad JSON
+// (with line and column), io::IoError, and GoldenError for all else: tensors outside the data, sizes that
+// disagree with shapes, unknown types and tolerances, names given twice.
 [[nodiscard]] GoldenFamily read_golden_family(const std::filesystem::path& json_file);
 // The same from memory (for fuzzers).
 [[nodiscard]] GoldenFamily parse_golden_family(std::string json, std::string name,
@@ -138,6 +147,9 @@ struct GoldenKind {
 [[nodiscard]] std::span<const GoldenKind> golden_elementwise_kinds();
 [[nodiscard]] std::span<const GoldenKind> golden_collective_kinds();
 
+// All kinds of cases that some kernel runs.
+[[nodiscard]] std::vector<GoldenKind> golden_kinds();
+
 // Verdict on one case.
 struct GoldenVerdict {
   std::string family;
@@ -151,6 +163,8 @@ struct GoldenVerdict {
 
 // Runs one case. Whatever a kernel throws becomes a failure of the case.
 [[nodiscard]] GoldenVerdict run_golden_case(std::string_view family, GoldenCase& golden);
+// The FAMILY.json files of a folder, in the order of names. Throws io::IoError if it cannot be read.
+[[nodiscard]] std::vector<std::filesystem::path> golden_files(const std::filesystem::path& folder);
 // Runs every FAMILY.json of a folder, in the order of names. Throws as read_golden_family; GoldenError if the
 // folder has none.
 [[nodiscard]] std::vector<GoldenVerdict> check_golden_folder(const std::filesystem::path& folder);

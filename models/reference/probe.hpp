@@ -55,10 +55,17 @@ enum class Fault : std::uint8_t {
   // Rotations and norms.
   rope_interleaved_swapped,
   rope_position_off_by_one,
-  norm_epsilon_outside,  // added after the square root
+  rope_sine_negated,
+  norm_epsilon_outside,     // added after the square root
+  norm_last_value_dropped,  // from the sum of squares
+  norm_weight_minus_one,    // the weight is not raised by one where the model wants it
+  norm_mean_not_subtracted,
+  norm_residual_dropped,
   // Collectives.
   ring_starts_elsewhere,
   drop_last_rank,
+  chunk_of_neighbour,  // reduce-scatter leaves each rank with the next rank's chunk
+  rows_to_wrong_rank,  // all-to-all sends to the next rank
 };
 
 // Counts of one kernel. Integers; 2 FLOP a multiply-accumulate.

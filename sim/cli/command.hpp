@@ -61,6 +61,7 @@ class Command {
 [[nodiscard]] std::unique_ptr<Command> make_explain_command();
 [[nodiscard]] std::unique_ptr<Command> make_accuracy_command();
 [[nodiscard]] std::unique_ptr<Command> make_calibrate_command();
+[[nodiscard]] std::unique_ptr<Command> make_kernels_command();
 [[nodiscard]] std::unique_ptr<Command> make_schema_command();
 [[nodiscard]] std::unique_ptr<Command> make_describe_command();
 [[nodiscard]] std::unique_ptr<Command> make_init_command();

@@ -11,6 +11,7 @@ std::vector<std::unique_ptr<Command>> make_commands() {
   all.push_back(make_describe_command());
   all.push_back(make_accuracy_command());
   all.push_back(make_calibrate_command());
+  all.push_back(make_kernels_command());
   all.push_back(make_schema_command());
   all.push_back(make_init_command());
   all.push_back(make_help_command());

@@ -73,6 +73,9 @@ constexpr Coefficients kFarBottom = {1.0,
   return std::pow(opaque(base), opaque(exponent));
 }
 [[gnu::noinline]] double sqrt(double x) { return std::sqrt(opaque(x)); }
+[[gnu::noinline]] double sin(double x) { return std::sin(opaque(x)); }
+[[gnu::noinline]] double cos(double x) { return std::cos(opaque(x)); }
+[[gnu::noinline]] double tanh(double x) { return std::tanh(opaque(x)); }
 
 double inverse_normal(double probability) {
   check(probability > 0.0 && probability < 1.0, "the inverse normal needs a probability inside (0, 1)");

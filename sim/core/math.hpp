@@ -12,6 +12,9 @@ namespace moesim::core::math {
 [[nodiscard]] double log2(double x);
 [[nodiscard]] double pow(double base, double exponent);
 [[nodiscard]] double sqrt(double x);
+[[nodiscard]] double sin(double x);
+[[nodiscard]] double cos(double x);
+[[nodiscard]] double tanh(double x);
 
 // The z with P(Z <= z) = probability for a standard normal Z, to about 1e-16 relative (Wichura, "Algorithm AS
 // 241: The Percentage Points of the Normal Distribution", Applied Statistics 37, 1988, routine PPND16).

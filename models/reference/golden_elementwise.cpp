@@ -1,0 +1,136 @@
+// Golden vectors of rotations, norms and activations.
+#include "models/reference/activations.hpp"
+#include "models/reference/golden.hpp"
+#include "models/reference/norms.hpp"
+#include "models/reference/rope.hpp"
+
+namespace moesim::reference {
+
+namespace {
+
+RopeScaling golden_scaling(const GoldenCase& golden) {
+  const std::string type = golden.text_or("type", "default");
+  if (type == "default" || type == "none") return RopeScaling::none;
+  if (type == "linear") return RopeScaling::linear;
+  if (type == "dynamic") return RopeScaling::dynamic;
+  if (type == "yarn") return RopeScaling::yarn;
+  if (type == "llama3") return RopeScaling::llama3;
+  if (type == "longrope") return RopeScaling::longrope;
+  throw GoldenError(golden.name() + ": no scaling \"" + type + "\"");
+}
+
+RopeConfig golden_rope_config(const GoldenCase& golden) {
+  RopeConfig config;
+  config.scaling = golden_scaling(golden);
+  config.dim = golden.integer("dim");
+  config.base = golden.number_or("base", config.base);
+  config.factor = golden.number_or("factor", 1.0);
+  config.original_position = golden.number_or("original", 0.0);
+  config.max_position = golden.number_or("max_position", 0.0);
+  config.sequence = golden.number_or("seq_len", 0.0);
+  config.beta_fast = golden.number_or("beta_fast", config.beta_fast);
+  config.beta_slow = golden.number_or("beta_slow", config.beta_slow);
+  config.truncate = golden.flag_or("truncate", true);
+  if (golden.has("mscale")) config.mscale = golden.number("mscale");
+  if (golden.has("mscale_all_dim")) config.mscale_all_dim = golden.number("mscale_all_dim");
+  config.low_frequency_factor = golden.number_or("low_freq_factor", config.low_frequency_factor);
+  config.high_frequency_factor = golden.number_or("high_freq_factor", config.high_frequency_factor);
+  if (golden.has("short_factor")) config.short_factors = golden.numbers("short_factor");
+  if (golden.has("long_factor")) config.long_factors = golden.numbers("long_factor");
+  return config;
+}
+
+// Rows of a tensor: everything but its last dimension.
+std::int64_t golden_rows(const GoldenTensor& tensor) {
+  return tensor.shape.empty() || tensor.shape.back() == 0 ? 0 : tensor.elements() / tensor.shape.back();
+}
+
+void run_rope(GoldenCase& golden) {
+  const RopeConfig config = golden_rope_config(golden);
+  const std::vector<double> frequencies = inverse_frequencies(config);
+  if (golden.has_tensor("inv_freq")) golden.give("inv_freq", frequencies);
+  const double factor = golden.number_or("attention_factor", attention_factor(config));
+  const RopeLayout layout =
+      golden.flag_or("interleaved", false) ? RopeLayout::interleaved : RopeLayout::half_split;
+  const auto given = golden.i32("pos");
+  const std::vector<std::int64_t> positions(given.begin(), given.end());
+  const auto x = golden.f32("x");
+  // [positions, ..., head_dim]: all heads of a position rotate alike.
+  const std::int64_t heads = golden_rows(golden.tensor("x"));
+  const auto tokens = std::ssize(positions);
+  if (tokens > 0 && heads % tokens != 0) throw GoldenError(golden.name() + ": pos does not fit x");
+  // Both ways to compute the angle must stay inside the tolerance.
+  for (const RopeAngle angle : {RopeAngle::exact, RopeAngle::f32}) {
+    const RopeTable table = rope_table(frequencies, factor, angle, positions);
+    std::vector<float> out(x.begin(), x.end());
+    const std::size_t width = heads > 0 ? out.size() / static_cast<std::size_t>(heads) : 0;
+    NoProbe probe;
+    for (std::int64_t h = 0; tokens > 0 && h < heads; ++h) {
+      rotate_head(std::span<float>(out).subspan(static_cast<std::size_t>(h) * width, width), table,
+                  h / (heads / tokens), layout, probe);
+    }
+    golden.give("y", out);
+  }
+}
+
+void run_rmsnorm(GoldenCase& golden) {
+  const auto x = golden.f32("x");
+  const auto weight = golden.has_tensor("weight") ? golden.f32("weight") : std::span<const float>();
+  NormOptions options;
+  options.epsilon = static_cast<float>(golden.number("eps"));
+  options.weight_plus_one = golden.flag_or("weight_plus_one", false);
+  const GoldenTensor& tensor = golden.tensor("x");
+  std::vector<float> out(x.size());
+  NoProbe probe;
+  if (!x.empty()) {
+    rms_norm<float>(x, golden_rows(tensor), tensor.shape.back(), weight, options, {}, out, probe);
+  }
+  golden.give("y", out);
+}
+
+void run_layernorm(GoldenCase& golden) {
+  const auto x = golden.f32("x");
+  const auto weight = golden.has_tensor("weight") ? golden.f32("weight") : std::span<const float>();
+  const auto bias = golden.has_tensor("bias") ? golden.f32("bias") : std::span<const float>();
+  const GoldenTensor& tensor = golden.tensor("x");
+  std::vector<float> out(x.size());
+  NoProbe probe;
+  if (!x.empty()) {
+    layer_norm<float>(x, golden_rows(tensor), tensor.shape.back(), weight, bias,
+                      static_cast<float>(golden.number("eps")), {}, out, probe);
+  }
+  golden.give("y", out);
+}
+
+template <class Function>
+void give_pointwise(GoldenCase& golden, std::string_view output, Function&& function) {
+  if (!golden.has_tensor(output)) return;
+  std::vector<float> values;
+  for (const float x : golden.f32("x")) values.push_back(function(x));
+  golden.give(output, values);
+}
+
+void run_activations(GoldenCase& golden) {
+  give_pointwise(golden, "silu", silu);
+  give_pointwise(golden, "sigmoid", sigmoid);
+  give_pointwise(golden, "softplus", softplus);
+  give_pointwise(golden, "sqrtsoftplus", sqrt_softplus);
+  give_pointwise(golden, "gelu_tanh", gelu_tanh);
+  if (golden.has_tensor("softcap")) {
+    const auto cap = static_cast<float>(golden.number("cap"));
+    give_pointwise(golden, "softcap", [&](float x) { return softcap(x, cap); });
+  }
+}
+
+constexpr GoldenKind kElementwiseKinds[] = {
+    {"rope", run_rope},
+    {"rmsnorm", run_rmsnorm},
+    {"layernorm", run_layernorm},
+    {"activations", run_activations},
+};
+
+}  // namespace
+
+std::span<const GoldenKind> golden_elementwise_kinds() { return kElementwiseKinds; }
+
+}  // namespace moesim::reference
