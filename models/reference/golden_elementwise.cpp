@@ -1,6 +1,7 @@
 // Golden vectors of rotations, norms and activations.
 #include "models/reference/activations.hpp"
 #include "models/reference/golden.hpp"
+#include "models/reference/golden_rope.hpp"
 #include "models/reference/norms.hpp"
 #include "models/reference/rope.hpp"
 
@@ -8,8 +9,7 @@ namespace moesim::reference {
 
 namespace {
 
-RopeScaling golden_scaling(const GoldenCase& golden) {
-  const std::string type = golden.text_or("type", "default");
+RopeScaling golden_scaling(const std::string& type, const GoldenCase& golden) {
   if (type == "default" || type == "none") return RopeScaling::none;
   if (type == "linear") return RopeScaling::linear;
   if (type == "dynamic") return RopeScaling::dynamic;
@@ -19,26 +19,33 @@ RopeScaling golden_scaling(const GoldenCase& golden) {
   throw GoldenError(golden.name() + ": no scaling \"" + type + "\"");
 }
 
-RopeConfig golden_rope_config(const GoldenCase& golden) {
+}  // namespace
+
+RopeConfig golden_rope_config(const GoldenCase& golden, const std::string& prefix, std::int64_t dim) {
+  const auto number = [&](const char* name, double otherwise) {
+    return golden.number_or(prefix + name, otherwise);
+  };
   RopeConfig config;
-  config.scaling = golden_scaling(golden);
-  config.dim = golden.integer("dim");
-  config.base = golden.number_or("base", config.base);
-  config.factor = golden.number_or("factor", 1.0);
-  config.original_position = golden.number_or("original", 0.0);
-  config.max_position = golden.number_or("max_position", 0.0);
-  config.sequence = golden.number_or("seq_len", 0.0);
-  config.beta_fast = golden.number_or("beta_fast", config.beta_fast);
-  config.beta_slow = golden.number_or("beta_slow", config.beta_slow);
-  config.truncate = golden.flag_or("truncate", true);
-  if (golden.has("mscale")) config.mscale = golden.number("mscale");
-  if (golden.has("mscale_all_dim")) config.mscale_all_dim = golden.number("mscale_all_dim");
-  config.low_frequency_factor = golden.number_or("low_freq_factor", config.low_frequency_factor);
-  config.high_frequency_factor = golden.number_or("high_freq_factor", config.high_frequency_factor);
-  if (golden.has("short_factor")) config.short_factors = golden.numbers("short_factor");
-  if (golden.has("long_factor")) config.long_factors = golden.numbers("long_factor");
+  config.scaling = golden_scaling(golden.text_or(prefix + "type", "default"), golden);
+  config.dim = dim;
+  config.base = number("base", config.base);
+  config.factor = number("factor", 1.0);
+  config.original_position = number("original", 0.0);
+  config.max_position = number("max_position", 0.0);
+  config.sequence = number("seq_len", 0.0);
+  config.beta_fast = number("beta_fast", config.beta_fast);
+  config.beta_slow = number("beta_slow", config.beta_slow);
+  config.truncate = golden.flag_or(prefix + "truncate", true);
+  if (golden.has(prefix + "mscale")) config.mscale = golden.number(prefix + "mscale");
+  if (golden.has(prefix + "mscale_all_dim")) config.mscale_all_dim = golden.number(prefix + "mscale_all_dim");
+  config.low_frequency_factor = number("low_freq_factor", config.low_frequency_factor);
+  config.high_frequency_factor = number("high_freq_factor", config.high_frequency_factor);
+  if (golden.has(prefix + "short_factor")) config.short_factors = golden.numbers(prefix + "short_factor");
+  if (golden.has(prefix + "long_factor")) config.long_factors = golden.numbers(prefix + "long_factor");
   return config;
 }
+
+namespace {
 
 // Rows of a tensor: everything but its last dimension.
 std::int64_t golden_rows(const GoldenTensor& tensor) {
@@ -46,7 +53,7 @@ std::int64_t golden_rows(const GoldenTensor& tensor) {
 }
 
 void run_rope(GoldenCase& golden) {
-  const RopeConfig config = golden_rope_config(golden);
+  const RopeConfig config = golden_rope_config(golden, "", golden.integer("dim"));
   const std::vector<double> frequencies = inverse_frequencies(config);
   if (golden.has_tensor("inv_freq")) golden.give("inv_freq", frequencies);
   const double factor = golden.number_or("attention_factor", attention_factor(config));

@@ -3,7 +3,6 @@
 
 namespace moesim::reference {
 
-std::span<const GoldenKind> golden_attention_kinds() { return {}; }
 std::span<const GoldenKind> golden_collective_kinds() { return {}; }
 
 }  // namespace moesim::reference

@@ -52,6 +52,8 @@ enum class Fault : std::uint8_t {
   delta_decay_dropped,
   delta_beta_dropped,
   delta_state_not_carried,  // chunks start from an empty state
+  delta_norm_dropped,       // queries and keys are not normed
+  index_tie_highest,        // of equal scores the higher key wins
   // Rotations and norms.
   rope_interleaved_swapped,
   rope_position_off_by_one,
@@ -74,6 +76,10 @@ struct Counts {
   std::int64_t executed_macs = 0;  // with the padding of tiles
   std::int64_t other_flops = 0;    // additions, multiplications, divisions, comparisons outside products
   std::int64_t specials = 0;       // exponentials, logarithms, reciprocal square roots
+  // What the schedule of a kernel needs beside the work of its operator: rescaling of running sums, merges of
+  // partial results, comparisons of a sort.
+  std::int64_t extra_flops = 0;
+  std::int64_t extra_specials = 0;
   std::int64_t compulsory_bytes[kOperands] = {};  // each element touched counts once
   std::int64_t actual_bytes[kOperands] = {};      // each touch counts
 
@@ -92,6 +98,7 @@ struct NoProbe {
   void macs(std::int64_t /*useful*/, std::int64_t /*executed*/) const {}
   void flops(std::int64_t /*n*/) const {}
   void specials(std::int64_t /*n*/) const {}
+  void extra(std::int64_t /*flops*/, std::int64_t /*specials*/) const {}
   // Elements first, ..., first + n - 1 of a tensor are read or written, each of `bits` bits.
   void touch(Operand /*operand*/, int /*tensor*/, std::int64_t /*first*/, std::int64_t /*n*/,
              int /*bits*/) const {}
@@ -108,6 +115,10 @@ class CountingProbe {
   }
   void flops(std::int64_t n) { counts_.other_flops += n; }
   void specials(std::int64_t n) { counts_.specials += n; }
+  void extra(std::int64_t flops, std::int64_t specials) {
+    counts_.extra_flops += flops;
+    counts_.extra_specials += specials;
+  }
   void touch(Operand operand, int tensor, std::int64_t first, std::int64_t n, int bits);
 
   // The counts so far. Bits of an operand are added up and rounded up to whole bytes.

@@ -1,0 +1,75 @@
+#include "models/reference/mla.hpp"
+
+#include "models/reference/norms.hpp"
+
+namespace moesim::reference {
+
+namespace {
+
+std::vector<float> normed(const std::vector<float>& rows, std::span<const float> weights, float epsilon) {
+  NormOptions options;
+  options.epsilon = epsilon;
+  std::vector<float> out(rows.size());
+  const std::int64_t width = std::ssize(weights);
+  core::check(width > 0, "a norm has a weight per element");
+  NoProbe none;
+  rms_norm<float>(rows, std::ssize(rows) / width, width, weights, options, {}, std::span<float>(out), none);
+  return out;
+}
+
+}  // namespace
+
+LatentProjection latent_projection(std::span<const float> x, const LatentWeights<float>& weights,
+                                   const LatentSizes& sizes, const RopeTable& table, RopeLayout layout,
+                                   float epsilon) {
+  core::check(sizes.hidden > 0 && sizes.rope == 2 * table.pairs, "the table must fit the rotated part");
+  const std::int64_t tokens = std::ssize(x) / sizes.hidden;
+  const bool direct = sizes.query_rank == 0;
+  std::vector<float> low(x.begin(), x.end());
+  if (!direct) {
+    core::check(std::ssize(weights.query_norm) == sizes.query_rank, "a norm has a weight per element");
+    low = project(x, tokens, sizes.hidden, weights.query_down, sizes.query_rank);
+    low = normed(low, weights.query_norm, epsilon);
+  }
+  const std::int64_t width = sizes.query_dim();
+  const std::vector<float> queries =
+      project(std::span<const float>(low), tokens, direct ? sizes.hidden : sizes.query_rank, weights.query_up,
+              sizes.heads * width);
+  const std::vector<float> cached =
+      project(x, tokens, sizes.hidden, weights.key_value_down, sizes.cached_dim());
+  core::check(std::ssize(weights.key_value_norm) == sizes.latent, "a norm has a weight per element");
+  LatentProjection out;
+  NoProbe none;
+  out.queries.resize(queries.size());
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    for (std::int64_t head = 0; head < sizes.heads; ++head) {
+      float* row = out.queries.data() + (head * tokens + t) * width;
+      std::copy_n(queries.data() + (t * sizes.heads + head) * width, width, row);
+      rotate_head(std::span<float>(row + sizes.nope, static_cast<std::size_t>(sizes.rope)), table, t, layout,
+                  none);
+    }
+    const float* from = cached.data() + t * sizes.cached_dim();
+    out.latent_rows.insert(out.latent_rows.end(), from, from + sizes.latent);
+    std::vector<float> rotated(from + sizes.latent, from + sizes.cached_dim());
+    rotate_head(std::span<float>(rotated), table, t, layout, none);
+    out.rope_rows.insert(out.rope_rows.end(), rotated.begin(), rotated.end());
+  }
+  out.latent_rows = normed(out.latent_rows, weights.key_value_norm, epsilon);
+  return out;
+}
+
+std::vector<float> latent_output(std::span<const float> heads_out, const LatentWeights<float>& weights,
+                                 const LatentSizes& sizes) {
+  const std::int64_t width = sizes.heads * sizes.value;
+  core::check(width > 0 && std::ssize(heads_out) % width == 0, "there must be a result per head and token");
+  const std::int64_t tokens = std::ssize(heads_out) / width;
+  std::vector<float> joined(heads_out.size());
+  for (std::int64_t head = 0; head < sizes.heads; ++head) {
+    for (std::int64_t t = 0; t < tokens; ++t)
+      std::copy_n(heads_out.data() + (head * tokens + t) * sizes.value, sizes.value,
+                  joined.data() + t * width + head * sizes.value);
+  }
+  return project(std::span<const float>(joined), tokens, width, weights.output, sizes.hidden);
+}
+
+}  // namespace moesim::reference

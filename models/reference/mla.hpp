@@ -1,0 +1,242 @@
+// Multi-head latent attention (DeepSeek-V2/V3, arXiv 2405.04434; numerics.md 1.4): the cache holds per token
+// one latent row and one rotated key that all heads share. The naive form expands keys and values of each
+// head from the latent rows; the absorbed form moves queries into the latent space instead, where the latent
+// row itself is key and value. Both give the same result in exact arithmetic.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <type_traits>
+#include <vector>
+
+#include "models/reference/attention_kernels.hpp"
+#include "models/reference/rope.hpp"
+
+namespace moesim::reference {
+
+struct LatentSizes {
+  std::int64_t heads = 0;
+  std::int64_t hidden = 0;
+  std::int64_t query_rank = 0;  // of the low-rank queries; 0: projected directly
+  std::int64_t latent = 0;      // width of a latent row
+  std::int64_t nope = 0;        // part of a query or key that is not rotated
+  std::int64_t rope = 0;        // part that is
+  std::int64_t value = 0;
+
+  [[nodiscard]] std::int64_t query_dim() const { return nope + rope; }
+  [[nodiscard]] std::int64_t cached_dim() const { return latent + rope; }
+};
+
+// Row-major [output, input].
+template <class Value>
+struct LatentWeights {
+  std::span<const Value> query_down;      // [query_rank, hidden]; empty if query_rank is 0
+  std::span<const Value> query_norm;      // [query_rank]
+  std::span<const Value> query_up;        // [heads x (nope + rope), query_rank or hidden]
+  std::span<const Value> key_value_down;  // [latent + rope, hidden]
+  std::span<const Value> key_value_norm;  // [latent]
+  std::span<const Value> key_value_up;    // [heads x (nope + value), latent], per head first the keys' rows
+  std::span<const Value> output;          // [hidden, heads x value]
+};
+
+// Cached rows of one sequence: latent [keys, latent] and rotated keys [keys, rope], rows at `stride`s. One
+// cached row may hold both (stride latent + rope).
+template <class Value>
+struct LatentKeyValues {
+  const Value* latent_rows = nullptr;
+  const Value* rope_rows = nullptr;
+  std::int64_t keys = 0;
+  std::int64_t latent = 0;
+  std::int64_t rope = 0;
+  std::int64_t latent_stride = 0;
+  std::int64_t rope_stride = 0;
+
+  static constexpr bool shared_values = true;
+  [[nodiscard]] static std::int64_t heads() { return 1; }
+  [[nodiscard]] KeyRange positions() const { return {0, keys}; }
+  [[nodiscard]] std::int64_t key_dim() const { return latent + rope; }
+  [[nodiscard]] std::int64_t value_dim() const { return latent; }
+  template <class P>
+  void key(std::int64_t /*head*/, std::int64_t position, float* out, P& probe) const {
+    const Value* from = latent_rows + position * latent_stride;
+    const Value* rotated = rope_rows + position * rope_stride;
+    for (std::int64_t i = 0; i < latent; ++i) out[i] = to_float(from[i]);
+    for (std::int64_t i = 0; i < rope; ++i) out[latent + i] = to_float(rotated[i]);
+    if constexpr (P::has(Fault::latent_rope_dropped)) std::fill(out + latent, out + latent + rope, 0.0F);
+    probe.touch(Operand::keys_values, tensor_of(AttentionTensor::keys), position * key_dim(), key_dim(),
+                kBitsOf<Value>);
+  }
+  // A value is the head of its key's row, which was read.
+  template <class P>
+  void value(std::int64_t /*head*/, std::int64_t position, float* out, P& /*probe*/) const {
+    const Value* from = latent_rows + position * latent_stride;
+    for (std::int64_t i = 0; i < latent; ++i) out[i] = to_float(from[i]);
+  }
+};
+
+// A cache of dense latent rows [keys, latent] and rotated keys [keys, rope]. Throws core::InvariantError for
+// other sizes.
+template <class Value>
+[[nodiscard]] LatentKeyValues<Value> latent_cache(std::span<const Value> latent_rows,
+                                                  std::span<const Value> rope_rows,
+                                                  const LatentSizes& sizes) {
+  const std::int64_t keys = sizes.latent > 0 ? std::ssize(latent_rows) / sizes.latent : 0;
+  core::check(std::ssize(latent_rows) == keys * sizes.latent && std::ssize(rope_rows) == keys * sizes.rope,
+              "a cache needs a latent row and a rotated key per token");
+  return {latent_rows.data(), rope_rows.data(), keys, sizes.latent, sizes.rope, sizes.latent, sizes.rope};
+}
+
+// y[rows, outputs] = x[rows, inputs] w[outputs, inputs]^T, f32 sums from the first input to the last.
+template <class X, class W>
+[[nodiscard]] std::vector<float> project(std::span<const X> x, std::int64_t rows, std::int64_t inputs,
+                                         std::span<const W> w, std::int64_t outputs) {
+  core::check(std::ssize(x) == rows * inputs && std::ssize(w) == outputs * inputs,
+              "a projection needs rows x inputs and outputs x inputs elements");
+  std::vector<float> y(static_cast<std::size_t>(rows * outputs));
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t o = 0; o < outputs; ++o) {
+      float sum = 0.0F;
+      for (std::int64_t i = 0; i < inputs; ++i) {
+        sum += to_float(x[static_cast<std::size_t>(r * inputs + i)]) *
+               to_float(w[static_cast<std::size_t>(o * inputs + i)]);
+      }
+      y[static_cast<std::size_t>(r * outputs + o)] = sum;
+    }
+  }
+  return y;
+}
+
+// Queries of all heads [heads, tokens, nope + rope] and the rows that the tokens add to the cache.
+struct LatentProjection {
+  std::vector<float> queries;
+  std::vector<float> latent_rows;
+  std::vector<float> rope_rows;
+};
+
+// Projections, norms (RMSNorm) and rotations of a layer's input x [tokens, hidden]; token t uses row t of the
+// table. Throws core::InvariantError for sizes that do not fit.
+[[nodiscard]] LatentProjection latent_projection(std::span<const float> x,
+                                                 const LatentWeights<float>& weights,
+                                                 const LatentSizes& sizes, const RopeTable& table,
+                                                 RopeLayout layout, float epsilon);
+
+// y [tokens, hidden] from the heads' results [heads, tokens, value].
+[[nodiscard]] std::vector<float> latent_output(std::span<const float> heads_out,
+                                               const LatentWeights<float>& weights, const LatentSizes& sizes);
+
+namespace detail {
+
+// Row `row` of the up projection of a head: rows 0, ..., nope - 1 are those of its keys.
+template <class Value>
+[[nodiscard]] const Value* up_row(std::span<const Value> up, const LatentSizes& sizes, std::int64_t head,
+                                  std::int64_t row) {
+  return up.data() + (head * (sizes.nope + sizes.value) + row) * sizes.latent;
+}
+
+template <class Value>
+void check_latent(const QueryRows<Value>& queries, std::span<const Value> up, const LatentSizes& sizes) {
+  core::check(queries.rows.heads == sizes.heads && queries.rows.width == sizes.query_dim() &&
+                  std::ssize(up) == sizes.heads * (sizes.nope + sizes.value) * sizes.latent,
+              "latent attention needs queries of nope + rope and (nope + value) x latent weights per head");
+}
+
+// Queries in the latent space [heads, queries, latent + rope], stored as Value.
+template <class Value, class P>
+[[nodiscard]] std::vector<Value> absorb_queries(const QueryRows<Value>& queries, std::span<const Value> up,
+                                                const LatentSizes& sizes, P& /*probe*/) {
+  std::vector<Value> absorbed;
+  std::vector<float> row(static_cast<std::size_t>(sizes.latent));
+  for (std::int64_t head = 0; head < sizes.heads; ++head) {
+    for (std::int64_t i = 0; i < queries.rows.rows; ++i) {
+      const Value* query = queries.rows.row(head, i);
+      std::fill(row.begin(), row.end(), 0.0F);
+      for (std::int64_t n = 0; n < sizes.nope; ++n) {
+        const Value* weights = up_row(up, sizes, head, n);
+        for (std::size_t c = 0; c < row.size(); ++c) row[c] += to_float(query[n]) * to_float(weights[c]);
+      }
+      for (const float element : row) absorbed.push_back(stored_as<Value>(element));
+      absorbed.insert(absorbed.end(), query + sizes.nope, query + sizes.query_dim());
+    }
+  }
+  return absorbed;
+}
+
+}  // namespace detail
+
+// Naive form: keys [k_nope | rotated key] and values of each head are expanded from the latent rows and
+// stored as Value, then ordinary attention. Queries [heads, queries, nope + rope], `up` as
+// LatentWeights::key_value_up, result [heads, queries, value]. The probe sees the attention kernel only
+// (llm::AttentionForm::latent_naive), not the expansion, which is a GEMM of its own.
+template <class Value, class Out, class P = NoProbe>
+void latent_attention_naive(const QueryRows<Value>& queries, const LatentKeyValues<Value>& cache,
+                            std::span<const Value> up, const LatentSizes& sizes,
+                            const AttentionOptions& options, const AttentionOutput<Out>& output,
+                            P&& probe = P{}) {
+  using Plain = std::remove_reference_t<P>;
+  detail::check_latent(queries, up, sizes);
+  std::vector<Value> keys, values;
+  for (std::int64_t head = 0; head < sizes.heads; ++head) {
+    for (std::int64_t j = 0; j < cache.keys; ++j) {
+      const Value* latent = cache.latent_rows + j * cache.latent_stride;
+      for (std::int64_t n = 0; n < sizes.nope + sizes.value; ++n) {
+        const Value* weights = detail::up_row(up, sizes, head, n);
+        float sum = 0.0F;
+        for (std::int64_t c = 0; c < sizes.latent; ++c) sum += to_float(weights[c]) * to_float(latent[c]);
+        (n < sizes.nope ? keys : values).push_back(stored_as<Value>(sum));
+      }
+      const Value* rotated = cache.rope_rows + j * cache.rope_stride;
+      for (std::int64_t i = 0; i < sizes.rope; ++i)
+        keys.push_back(Plain::has(Fault::latent_rope_dropped) ? Value{} : rotated[i]);
+    }
+  }
+  ContiguousKeyValues<Value> source;
+  source.key_rows = heads_first(std::span<const Value>(keys), sizes.heads, cache.keys, sizes.query_dim());
+  source.value_rows = heads_first(std::span<const Value>(values), sizes.heads, cache.keys, sizes.value);
+  source.operand = Operand::activations;
+  attention_tiled(queries, source, options, output, probe);
+}
+
+// Absorbed form: queries are multiplied by the up projection of the keys, attention works on the cached rows
+// (decode order: each is read once for all heads), and its result [latent] is multiplied by the up projection
+// of the values. Same parameters and result as the naive form; what lies between the products is stored as
+// Value. With `chosen` (top_k per query, as attention_chosen takes them) only those keys are read. The probe
+// sees the attention kernel only (llm::AttentionForm::latent_absorbed).
+template <class Value, class Out, class P = NoProbe>
+void latent_attention_absorbed(const QueryRows<Value>& queries, const LatentKeyValues<Value>& cache,
+                               std::span<const Value> up, const LatentSizes& sizes,
+                               const AttentionOptions& options, const AttentionOutput<Out>& output,
+                               P&& probe = P{}, std::span<const std::int32_t> chosen = {},
+                               std::int64_t top_k = 0) {
+  using Plain = std::remove_reference_t<P>;
+  detail::check_latent(queries, up, sizes);
+  const std::int64_t count = queries.rows.rows;
+  const std::vector<Value> absorbed = detail::absorb_queries(queries, up, sizes, probe);
+  QueryRows<Value> latent_queries = queries;
+  latent_queries.rows = heads_first(std::span<const Value>(absorbed), sizes.heads, count, sizes.cached_dim());
+  std::vector<Value> latent_out(static_cast<std::size_t>(sizes.heads * count * sizes.latent));
+  const AttentionOutput<Value> latent_output{
+      heads_first(std::span<Value>(latent_out), sizes.heads, count, sizes.latent), output.lse};
+  if (top_k > 0) {
+    attention_chosen(latent_queries, cache, chosen, top_k, options, latent_output, probe);
+  } else {
+    attention_decode(latent_queries, cache, options, latent_output, probe);
+  }
+  for (std::int64_t head = 0; head < sizes.heads; ++head) {
+    const Value* values = detail::up_row(up, sizes, head, sizes.nope);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const Value* latent = latent_output.rows.row(head, i);
+      Out* out = output.rows.row(head, i);
+      for (std::int64_t v = 0; v < sizes.value; ++v) {
+        float sum = 0.0F;
+        for (std::int64_t c = 0; c < sizes.latent; ++c) {
+          std::int64_t at = v * sizes.latent + c;
+          if constexpr (Plain::has(Fault::absorbed_value_transposed)) at = c * sizes.value + v;
+          sum += to_float(values[at]) * to_float(latent[c]);
+        }
+        detail::store(sum, out[v]);
+      }
+    }
+  }
+}
+
+}  // namespace moesim::reference
