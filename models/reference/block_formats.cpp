@@ -46,6 +46,7 @@ float fp8_power_of_two(float scale) {
 // Calls body(block, row, first column, n) for each row of each block.
 template <class Body>
 void each_fp8_run(const Fp8Matrix& matrix, Body&& body) {
+  if (matrix.columns == 0) return;
   for (std::int64_t row = 0; row < matrix.rows; ++row) {
     for (std::int64_t across = 0; across < matrix.blocks_across(); ++across) {
       const std::int64_t column = across * matrix.block_columns;

@@ -70,7 +70,9 @@ struct Fp8Matrix {
   std::vector<std::uint8_t> codes;
   std::vector<float> scales;  // [blocks down, blocks across]
 
-  [[nodiscard]] std::int64_t blocks_across() const { return (columns + block_columns - 1) / block_columns; }
+  [[nodiscard]] std::int64_t blocks_across() const {
+    return columns / block_columns + (columns % block_columns != 0 ? 1 : 0);
+  }
   [[nodiscard]] float scale(std::int64_t row, std::int64_t column) const {
     return scales[static_cast<std::size_t>(row / block_rows * blocks_across() + column / block_columns)];
   }

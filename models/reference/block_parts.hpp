@@ -11,12 +11,13 @@
 
 namespace moesim::reference::block_parts {
 
-inline std::int64_t divided_up(std::int64_t n, std::int64_t by) { return (n + by - 1) / by; }
+inline std::int64_t divided_up(std::int64_t n, std::int64_t by) { return n / by + (n % by != 0 ? 1 : 0); }
 
 // The sizes of a quantised matrix must fit together; `group` must be positive.
 inline void check_matrix(std::size_t size, std::int64_t rows, std::int64_t columns, std::int64_t group) {
   core::check(rows >= 0 && columns >= 0, "a quantised matrix needs sizes of at least 0");
-  core::check(group > 0, "a block needs at least one value");
+  // Far from where sums of sizes would overflow.
+  core::check(group > 0 && group <= (std::int64_t{1} << 40), "a block needs 1 to 2^40 values");
   core::check(columns == 0 || rows <= INT64_MAX / columns, "a quantised matrix is too large");
   core::check(std::cmp_equal(size, rows * columns), "a quantised matrix needs rows x columns values");
 }
@@ -25,6 +26,7 @@ inline void check_matrix(std::size_t size, std::int64_t rows, std::int64_t colum
 // the matrix.
 template <class Body>
 void each_run(std::int64_t rows, std::int64_t columns, std::int64_t group, Body&& body) {
+  if (columns == 0) return;
   std::size_t block = 0;
   for (std::int64_t row = 0; row < rows; ++row) {
     for (std::int64_t column = 0; column < columns; column += group, ++block) {

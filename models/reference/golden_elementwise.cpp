@@ -9,6 +9,8 @@ namespace moesim::reference {
 
 namespace {
 
+constexpr std::int64_t kLargestRotation = 1 << 16;
+
 RopeScaling golden_scaling(const std::string& type, const GoldenCase& golden) {
   if (type == "default" || type == "none") return RopeScaling::none;
   if (type == "linear") return RopeScaling::linear;
@@ -54,6 +56,10 @@ std::int64_t golden_rows(const GoldenTensor& tensor) {
 
 void run_rope(GoldenCase& golden) {
   const RopeConfig config = golden_rope_config(golden, "", golden.integer("dim"));
+  const std::vector<std::int64_t>& shape = golden.tensor("x").shape;
+  if (shape.empty() || config.dim > shape.back() || config.dim > kLargestRotation) {
+    throw GoldenError(golden.name() + ": more channels rotate than a head has");
+  }
   const std::vector<double> frequencies = inverse_frequencies(config);
   if (golden.has_tensor("inv_freq")) golden.give("inv_freq", frequencies);
   const double factor = golden.number_or("attention_factor", attention_factor(config));
@@ -65,14 +71,18 @@ void run_rope(GoldenCase& golden) {
   // [positions, ..., head_dim]: all heads of a position rotate alike.
   const std::int64_t heads = golden_rows(golden.tensor("x"));
   const auto tokens = std::ssize(positions);
-  if (tokens > 0 && heads % tokens != 0) throw GoldenError(golden.name() + ": pos does not fit x");
+  if (heads == 0) {
+    golden.give("y", std::vector<float>());
+    return;
+  }
+  if (tokens == 0 || heads % tokens != 0) throw GoldenError(golden.name() + ": pos does not fit x");
   // Both ways to compute the angle must stay inside the tolerance.
   for (const RopeAngle angle : {RopeAngle::exact, RopeAngle::f32}) {
     const RopeTable table = rope_table(frequencies, factor, angle, positions);
     std::vector<float> out(x.begin(), x.end());
-    const std::size_t width = heads > 0 ? out.size() / static_cast<std::size_t>(heads) : 0;
+    const std::size_t width = out.size() / static_cast<std::size_t>(heads);
     NoProbe probe;
-    for (std::int64_t h = 0; tokens > 0 && h < heads; ++h) {
+    for (std::int64_t h = 0; h < heads; ++h) {
       rotate_head(std::span<float>(out).subspan(static_cast<std::size_t>(h) * width, width), table,
                   h / (heads / tokens), layout, probe);
     }

@@ -58,6 +58,12 @@ void set_score(gate::GateSpec& spec, const std::string& score) {
 gate::GateSpec case_spec(const GoldenCase& golden) {
   gate::GateSpec spec;
   set_score(spec, golden.text("score"));
+  const std::string order = golden.text_or("order", "softmax_then_topk");
+  if (order == "topk_then_softmax") {
+    spec.order = gate::Order::choose_then_score;
+  } else if (order != "softmax_then_topk") {
+    throw GoldenError("a router's order \"" + order + "\" is not known");
+  }
   spec.top_k = golden.integer("topk");
   spec.groups = golden.integer_or("n_group", 1);
   spec.kept_groups = golden.integer_or("topk_group", 1);

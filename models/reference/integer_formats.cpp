@@ -53,6 +53,7 @@ GgmlMatrix empty_ggml(std::size_t size, std::int64_t rows, std::int64_t columns,
 // Calls body(group, first, n, step): n values that share a scale, `step` elements apart.
 template <class Body>
 void each_kivi_group(const KiviCache& cache, Body&& body) {
+  if (cache.codes.empty()) return;
   std::size_t index = 0;
   if (cache.axis == KiviAxis::channels) {
     each_run(

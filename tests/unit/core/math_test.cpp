@@ -19,6 +19,9 @@ TEST_CASE("transcendental functions agree with known values") {
   REQUIRE(math::log1p(1e-20) == 1e-20);
   REQUIRE(math::pow(2.0, 0.5) == math::sqrt(2.0));
   REQUIRE(math::sqrt(2.0) == 0x1.6a09e667f3bcdp+0);
+  REQUIRE(math::sin(1.0) == 0x1.aed548f090ceep-1);
+  REQUIRE(math::cos(1.0) == 0x1.14a280fb5068cp-1);
+  REQUIRE(math::tanh(1.0) == 0x1.85efab514f394p-1);
 }
 
 TEST_CASE("the inverse normal inverts the distribution function in all three ranges") {
