@@ -45,17 +45,16 @@ void naive_row(const QueryRows<Query>& queries, std::int64_t head, std::int64_t 
                                ? Real{1}
                                : static_cast<Real>(queries.temperature[static_cast<std::size_t>(index)]);
   const Query* from = queries.rows.row(head, index);
-  std::vector<Real> scores;
+  std::vector<Real> query, scores;
+  for (std::int64_t i = 0; i < all.key_dim; ++i)
+    query.push_back(static_cast<Real>(to_float(from[i])) * temperature);
   std::vector<std::int64_t> seen;
   Real maximum = kMinusInfinity<Real>;
   if (!queries.sinks.empty())
     maximum = static_cast<Real>(to_float(queries.sinks[static_cast<std::size_t>(head)]));
   for (std::int64_t position = range.begin; position < range.end; ++position) {
     if (!custom_allows(options.mask, index, position)) continue;
-    const float* key = all.key(position);
-    Real product = 0;
-    for (std::int64_t i = 0; i < all.key_dim; ++i)
-      product += static_cast<Real>(to_float(from[i])) * temperature * static_cast<Real>(key[i]);
+    const Real product = dot(query.data(), all.key(position), all.key_dim);
     const Real score = rule.template score<P>(product);
     if (score > maximum || std::isnan(score)) maximum = score;
     scores.push_back(score);
@@ -138,7 +137,7 @@ void attention_tiled(const QueryRows<Query>& queries, const Source& source, cons
   const KeyRange keys = detail::common(source.positions(), options.only);
   const std::int64_t heads = queries.rows.heads, width = source.key_dim() + source.value_dim();
   detail::TileStorage storage;
-  std::vector<float> scores;
+  detail::TileScratch scratch;
   for (std::int64_t head = 0; head < heads; ++head) {
     const std::int64_t kv_head = detail::group_head<Plain>(head, heads, source.heads());
     for (std::int64_t at = 0; at < queries.rows.rows; at += options.tile.queries) {
@@ -148,7 +147,7 @@ void attention_tiled(const QueryRows<Query>& queries, const Source& source, cons
         rows.push_back(detail::start(queries, head, i, keys, options, source.value_dim(), probe));
       detail::for_tiles<Plain>(detail::united(rows), options.tile.keys, [&](KeyRange part) {
         const detail::KeyTile tile = storage.read(source, kv_head, part, probe);
-        for (detail::QueryRow& row : rows) detail::attend(row, tile, options.mask, rule, scores, probe);
+        for (detail::QueryRow& row : rows) detail::attend(row, tile, options.mask, rule, scratch, probe);
         probe.macs(0, options.tile.queries * options.tile.keys * width);
       });
       for (detail::QueryRow& row : rows) detail::finish(row, queries, output, probe);
@@ -170,14 +169,14 @@ void attention_decode(const QueryRows<Query>& queries, const Source& source, con
   const std::int64_t padded_rows =
       core::divide_up(group * queries.rows.rows, options.tile.queries) * options.tile.queries;
   detail::TileStorage storage;
-  std::vector<float> scores;
+  detail::TileScratch scratch;
   for (std::int64_t kv_head = 0; kv_head < kv_heads; ++kv_head) {
     std::vector<detail::QueryRow> rows =
         detail::group_rows(queries, kv_head, group, keys, options, source.value_dim(), probe);
     const std::int64_t read_head = detail::group_head<Plain>(kv_head, kv_heads, kv_heads);
     detail::for_tiles<Plain>(detail::united(rows), options.tile.keys, [&](KeyRange part) {
       const detail::KeyTile tile = storage.read(source, read_head, part, probe);
-      for (detail::QueryRow& row : rows) detail::attend(row, tile, options.mask, rule, scores, probe);
+      for (detail::QueryRow& row : rows) detail::attend(row, tile, options.mask, rule, scratch, probe);
       probe.macs(0, padded_rows * options.tile.keys * width);
     });
     for (detail::QueryRow& row : rows) detail::finish(row, queries, output, probe);
@@ -204,7 +203,7 @@ void attention_chosen(const QueryRows<Query>& queries, const Source& source,
   AttentionOptions unmasked = options;
   unmasked.mask = all;
   detail::TileStorage storage;
-  std::vector<float> scores;
+  detail::TileScratch scratch;
   for (std::int64_t i = 0; i < queries.rows.rows; ++i) {
     const std::span<const std::int32_t> own =
         chosen.subspan(static_cast<std::size_t>(i * top_k), static_cast<std::size_t>(top_k));
@@ -220,7 +219,7 @@ void attention_chosen(const QueryRows<Query>& queries, const Source& source,
       detail::for_tiles<Plain>({0, count}, options.tile.keys, [&](KeyRange part) {
         const detail::KeyTile tile = storage.gather(
             source, kv_head, part, [&](std::int64_t at) { return own[static_cast<std::size_t>(at)]; }, probe);
-        for (detail::QueryRow& row : rows) detail::attend(row, tile, all, rule, scores, probe);
+        for (detail::QueryRow& row : rows) detail::attend(row, tile, all, rule, scratch, probe);
         probe.macs(0, padded_rows * options.tile.keys * (source.key_dim() + source.value_dim()));
       });
       for (detail::QueryRow& row : rows) detail::finish(row, queries, output, probe);

@@ -53,10 +53,11 @@ Weights weights_of(std::span<const double> scores, std::span<const double> error
 
 }  // namespace
 
-double detail::score_error(double products, double capped_score, double depth,
+double detail::score_error(double products, double capped_score, double roundings,
                            const AttentionOptions& options) {
   const double scale = std::fabs(options.scale);
-  double error = gamma_f32(depth + 2.0) * scale * products + (depth + 1.0) * kTinyF32 * std::max(scale, 1.0);
+  double error = gamma_f32(roundings + 2.0) * scale * products +
+                 (8.0 * roundings + 1.0) * kTinyF32 * std::max(scale, 1.0);
   if (options.soft_cap > 0.0) error += gamma_f32(6.0) * std::fabs(capped_score) + kTinyF32;
   return error;
 }
@@ -69,7 +70,9 @@ double detail::softmax_row_bounds(const SoftmaxRow& row, double* out) {
                                  [](double score) { return score == kMinusInfinity<double>; });
   if (empty && row.sink == kMinusInfinity<double>) return 0.0;
   const auto n = static_cast<double>(count), passes = static_cast<double>(row.tiles + 1);
-  const Weights weights = weights_of(row.scores, row.score_errors, row.sink, n + 2.0 * passes + 4.0);
+  const Weights weights =
+      weights_of(row.scores, row.score_errors, row.sink,
+                 static_cast<double>(std::min(row.tile_keys, std::ssize(row.scores))) + 3.0 * passes + 4.0);
   const double tiny = (row.bf16_probabilities ? kTinyBf16 : kTinyF32) * (passes + 2.0);
   const double rounding = row.bf16_probabilities ? kUnitBf16 : 0.0;
   for (std::size_t c = 0; c < width; ++c) {

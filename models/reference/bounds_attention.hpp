@@ -14,7 +14,10 @@
 // result. Probabilities rounded to bf16 add 2^-8 to A_j of the values only.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <type_traits>
 #include <vector>
@@ -46,6 +49,7 @@ struct SoftmaxRow {
   std::vector<double> value_errors;  // the same, or empty: exact
   double sink = kMinusInfinity<double>;
   std::int64_t tiles = 1;
+  std::int64_t tile_keys = std::numeric_limits<std::int64_t>::max();
   std::int64_t value_dim = 0;
   bool bf16_probabilities = false;
   double store_unit = 0.0;
@@ -56,8 +60,14 @@ double softmax_row_bounds(const SoftmaxRow& row, double* out);
 // The row's result in exact arithmetic.
 [[nodiscard]] std::vector<double> softmax_row(const SoftmaxRow& row);
 
-// Error of a score from `products` = sum |q_i k_i| over `depth` elements; `capped_score` is the score itself.
-[[nodiscard]] double score_error(double products, double capped_score, double depth,
+// Roundings that a product of `depth` elements passes in dot().
+[[nodiscard]] inline double dot_roundings(std::int64_t depth) {
+  return static_cast<double>(std::min(depth, core::divide_up(depth, std::int64_t{8}) + 4));
+}
+
+// Error of a score from `products` = sum |q_i k_i|, each of which passes `roundings`; `capped_score` is the
+// score itself.
+[[nodiscard]] double score_error(double products, double capped_score, double roundings,
                                  const AttentionOptions& options);
 
 // Tiles that a range of keys touches.
@@ -79,7 +89,8 @@ struct AttentionBounds {
   std::vector<double> lse;
 };
 
-// Of attention_naive<float>, attention_tiled and attention_decode (their results stored as Out).
+// Of attention_tiled and attention_decode (their results stored as Out), and of attention_naive<float> where
+// all keys fit one tile.
 template <class Out, class Query, KeyValueSource Source>
 [[nodiscard]] AttentionBounds attention_bounds(const QueryRows<Query>& queries, const Source& source,
                                                const AttentionOptions& options) {
@@ -106,13 +117,14 @@ template <class Out, class Query, KeyValueSource Source>
           magnitude += std::fabs(term);
         }
         row.scores.push_back(rule.score<NoProbe>(product));
-        row.score_errors.push_back(
-            detail::score_error(magnitude, row.scores.back(),
-                                static_cast<double>(depth + (queries.temperature.empty() ? 0 : 1)), options));
+        row.score_errors.push_back(detail::score_error(
+            magnitude, row.scores.back(),
+            detail::dot_roundings(depth) + (queries.temperature.empty() ? 0.0 : 1.0), options));
         row.values.insert(row.values.end(), all.value(j), all.value(j) + width);
       }
       row.sink = detail::sink_of(queries, head);
       row.tiles = detail::tiles_of(range, options.tile.keys);
+      row.tile_keys = options.tile.keys;
       row.value_dim = width;
       row.bf16_probabilities = options.bf16_probabilities;
       row.store_unit = detail::kStoreUnit<Out>;

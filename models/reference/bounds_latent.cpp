@@ -12,9 +12,10 @@ struct Estimate {
   double error = 0.0;
 };
 
-// A product of exact elements: sum a[i x a_stride] b[i x b_stride] over `depth` elements, then stored.
+// A product of exact elements: sum a[i x a_stride] b[i x b_stride] over `depth` elements, each of which
+// passes `roundings`; then stored.
 Estimate product(const float* a, std::int64_t a_stride, const float* b, std::int64_t b_stride,
-                 std::int64_t depth, double store_unit) {
+                 std::int64_t depth, double roundings, double store_unit) {
   Estimate sum;
   double magnitude = 0.0;
   for (std::int64_t i = 0; i < depth; ++i) {
@@ -23,7 +24,7 @@ Estimate product(const float* a, std::int64_t a_stride, const float* b, std::int
     magnitude += std::fabs(term);
   }
   const auto n = static_cast<double>(depth);
-  sum.error = gamma_f32(n) * magnitude + n * kTinyF32;
+  sum.error = gamma_f32(roundings) * magnitude + n * kTinyF32;
   sum.error += store_unit * (std::fabs(sum.value) + sum.error) + (store_unit > 0.0 ? kTinyBf16 : 0.0);
   return sum;
 }
@@ -54,7 +55,7 @@ class LatentBounds {
     for (std::int64_t j = 0; j < in_.keys; ++j) {
       for (std::int64_t n = 0; n < in_.sizes.nope + in_.sizes.value; ++n) {
         expanded_.push_back(product(weights(n), 1, in_.latent_rows.data() + j * in_.sizes.latent, 1,
-                                    in_.sizes.latent, in_.store_unit));
+                                    in_.sizes.latent, dot_roundings(in_.sizes.latent), in_.store_unit));
       }
     }
   }
@@ -77,7 +78,7 @@ class LatentBounds {
     }
     row.scores.push_back(rule_.score<NoProbe>(sum));
     row.score_errors.push_back(score_error(magnitude + carried, row.scores.back(),
-                                           static_cast<double>(depth + in_.sizes.rope), in_.options) +
+                                           dot_roundings(depth + in_.sizes.rope), in_.options) +
                                std::fabs(in_.options.scale) * carried);
   }
   static void take(const Estimate& estimate, double other, double& sum, double& magnitude, double& carried) {
@@ -92,7 +93,8 @@ class LatentBounds {
         visible_range(in_.options.mask, in_.options.first_query + i, common({0, in_.keys}, in_.options.only));
     std::vector<Estimate> absorbed;
     for (std::int64_t c = 0; absorbed_ && c < sizes.latent; ++c)
-      absorbed.push_back(product(query(i), 1, weights(0) + c, sizes.latent, sizes.nope, in_.store_unit));
+      absorbed.push_back(product(query(i), 1, weights(0) + c, sizes.latent, sizes.nope,
+                                 static_cast<double>(sizes.nope), in_.store_unit));
     for (std::int64_t j = range.begin; j < range.end; ++j) {
       if (!custom_allows(in_.options.mask, i, j)) continue;
       const float* latent = in_.latent_rows.data() + j * sizes.latent;
@@ -119,6 +121,7 @@ class LatentBounds {
     }
     row.sink = in_.sinks.empty() ? kMinusInfinity<double> : in_.sinks[static_cast<std::size_t>(head_)];
     row.tiles = tiles_of(range, in_.options.tile.keys);
+    row.tile_keys = in_.options.tile.keys;
     row.value_dim = absorbed_ ? sizes.latent : sizes.value;
     row.bf16_probabilities = in_.options.bf16_probabilities;
     row.store_unit = absorbed_ ? in_.store_unit : in_.result_unit;
@@ -130,7 +133,7 @@ class LatentBounds {
   // Through the up projection of the values.
   [[nodiscard]] std::vector<double> raise(const SoftmaxRow& row, const std::vector<double>& errors) const {
     const std::vector<double> exact = softmax_row(row);
-    const double g = gamma_f32(static_cast<double>(in_.sizes.latent));
+    const double g = gamma_f32(dot_roundings(in_.sizes.latent));
     std::vector<double> out;
     for (std::int64_t v = 0; v < in_.sizes.value; ++v) {
       const float* up = weights(in_.sizes.nope + v);

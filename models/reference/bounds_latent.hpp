@@ -37,13 +37,6 @@ struct LatentInputs {
 
 [[nodiscard]] AttentionBounds latent_bounds(const LatentInputs& in, bool absorbed);
 
-template <class Value>
-[[nodiscard]] std::vector<float> as_floats(std::span<const Value> values) {
-  std::vector<float> floats;
-  for (const Value value : values) floats.push_back(to_float(value));
-  return floats;
-}
-
 }  // namespace detail
 
 // Of latent_attention_naive (absorbed = false) and latent_attention_absorbed without chosen keys, on dense

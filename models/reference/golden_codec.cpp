@@ -43,13 +43,18 @@ void give_codes_but_nan(GoldenCase& golden, std::string_view output, std::vector
   give_codes(golden, output, codes);
 }
 
+void give_element_codes(GoldenCase& golden, std::string_view output, const SmallFloat& format,
+                        const std::vector<std::uint8_t>& codes) {
+  give_codes_but_nan(golden, output, codes, golden.u8(output),
+                     [&](std::uint8_t code) { return format.is_nan(code); });
+}
+
 void give_encoded(GoldenCase& golden, const SmallFloat& format, std::string_view input,
                   std::string_view output, Overflow overflow) {
   if (!golden.has_tensor(output)) return;
   std::vector<std::uint8_t> codes;
   for (const float value : golden.f32(input)) codes.push_back(encode(format, value, overflow));
-  give_codes_but_nan(golden, output, std::move(codes), golden.u8(output),
-                     [&](std::uint8_t code) { return format.is_nan(code); });
+  give_element_codes(golden, output, format, codes);
 }
 
 void run_codec(GoldenCase& golden) {
@@ -104,7 +109,7 @@ void run_mx(GoldenCase& golden, const SmallFloat& usual) {
   const MxMatrix matrix =
       quantize_mx(golden.f32("x"), shape.rows, shape.columns, element, rule, golden.integer_or("block", 32));
   give_codes(golden, "scale_e8m0", matrix.scales);
-  give_codes(golden, "code", matrix.codes);
+  give_element_codes(golden, "code", element, matrix.codes);
   golden.give("dequant", dequantize_f64(matrix));
 }
 void run_mxfp4(GoldenCase& golden) { run_mx(golden, kE2m1); }
@@ -125,7 +130,7 @@ void run_nvfp4(GoldenCase& golden) {
 
 void give_fp8(GoldenCase& golden, const Fp8Matrix& matrix, std::string_view scales) {
   golden.give(scales, matrix.scales);
-  give_codes(golden, "code", matrix.codes);
+  give_element_codes(golden, "code", kE4m3fn, matrix.codes);
   golden.give("dequant", dequantize(matrix));
 }
 

@@ -6,6 +6,19 @@ namespace moesim::reference {
 
 namespace {
 
+// y[rows, outputs] = x[rows, inputs] w[outputs, inputs]^T.
+std::vector<float> project(std::span<const float> x, std::int64_t rows, std::int64_t inputs,
+                           std::span<const float> w, std::int64_t outputs) {
+  core::check(std::ssize(x) == rows * inputs && std::ssize(w) == outputs * inputs,
+              "a projection needs rows x inputs and outputs x inputs elements");
+  std::vector<float> y;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t o = 0; o < outputs; ++o)
+      y.push_back(detail::dot(x.data() + r * inputs, w.data() + o * inputs, inputs));
+  }
+  return y;
+}
+
 std::vector<float> normed(const std::vector<float>& rows, std::span<const float> weights, float epsilon) {
   NormOptions options;
   options.epsilon = epsilon;
@@ -33,8 +46,7 @@ LatentProjection latent_projection(std::span<const float> x, const LatentWeights
   }
   const std::int64_t width = sizes.query_dim();
   const std::vector<float> queries =
-      project(std::span<const float>(low), tokens, direct ? sizes.hidden : sizes.query_rank, weights.query_up,
-              sizes.heads * width);
+      project(low, tokens, direct ? sizes.hidden : sizes.query_rank, weights.query_up, sizes.heads * width);
   const std::vector<float> cached =
       project(x, tokens, sizes.hidden, weights.key_value_down, sizes.cached_dim());
   core::check(std::ssize(weights.key_value_norm) == sizes.latent, "a norm has a weight per element");
@@ -69,7 +81,7 @@ std::vector<float> latent_output(std::span<const float> heads_out, const LatentW
       std::copy_n(heads_out.data() + (head * tokens + t) * sizes.value, sizes.value,
                   joined.data() + t * width + head * sizes.value);
   }
-  return project(std::span<const float>(joined), tokens, width, weights.output, sizes.hidden);
+  return project(joined, tokens, width, weights.output, sizes.hidden);
 }
 
 }  // namespace moesim::reference

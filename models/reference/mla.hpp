@@ -86,26 +86,6 @@ template <class Value>
   return {latent_rows.data(), rope_rows.data(), keys, sizes.latent, sizes.rope, sizes.latent, sizes.rope};
 }
 
-// y[rows, outputs] = x[rows, inputs] w[outputs, inputs]^T, f32 sums from the first input to the last.
-template <class X, class W>
-[[nodiscard]] std::vector<float> project(std::span<const X> x, std::int64_t rows, std::int64_t inputs,
-                                         std::span<const W> w, std::int64_t outputs) {
-  core::check(std::ssize(x) == rows * inputs && std::ssize(w) == outputs * inputs,
-              "a projection needs rows x inputs and outputs x inputs elements");
-  std::vector<float> y(static_cast<std::size_t>(rows * outputs));
-  for (std::int64_t r = 0; r < rows; ++r) {
-    for (std::int64_t o = 0; o < outputs; ++o) {
-      float sum = 0.0F;
-      for (std::int64_t i = 0; i < inputs; ++i) {
-        sum += to_float(x[static_cast<std::size_t>(r * inputs + i)]) *
-               to_float(w[static_cast<std::size_t>(o * inputs + i)]);
-      }
-      y[static_cast<std::size_t>(r * outputs + o)] = sum;
-    }
-  }
-  return y;
-}
-
 // Queries of all heads [heads, tokens, nope + rope] and the rows that the tokens add to the cache.
 struct LatentProjection {
   std::vector<float> queries;
@@ -126,10 +106,17 @@ struct LatentProjection {
 
 namespace detail {
 
-// Row `row` of the up projection of a head: rows 0, ..., nope - 1 are those of its keys.
 template <class Value>
-[[nodiscard]] const Value* up_row(std::span<const Value> up, const LatentSizes& sizes, std::int64_t head,
-                                  std::int64_t row) {
+[[nodiscard]] std::vector<float> as_floats(std::span<const Value> values) {
+  std::vector<float> floats;
+  floats.reserve(values.size());
+  for (const Value value : values) floats.push_back(to_float(value));
+  return floats;
+}
+
+// Row `row` of the up projection of a head: rows 0, ..., nope - 1 are those of its keys.
+[[nodiscard]] inline const float* up_row(const std::vector<float>& up, const LatentSizes& sizes,
+                                         std::int64_t head, std::int64_t row) {
   return up.data() + (head * (sizes.nope + sizes.value) + row) * sizes.latent;
 }
 
@@ -141,9 +128,9 @@ void check_latent(const QueryRows<Value>& queries, std::span<const Value> up, co
 }
 
 // Queries in the latent space [heads, queries, latent + rope], stored as Value.
-template <class Value, class P>
-[[nodiscard]] std::vector<Value> absorb_queries(const QueryRows<Value>& queries, std::span<const Value> up,
-                                                const LatentSizes& sizes, P& /*probe*/) {
+template <class Value>
+[[nodiscard]] std::vector<Value> absorb_queries(const QueryRows<Value>& queries, const std::vector<float>& up,
+                                                const LatentSizes& sizes) {
   std::vector<Value> absorbed;
   std::vector<float> row(static_cast<std::size_t>(sizes.latent));
   for (std::int64_t head = 0; head < sizes.heads; ++head) {
@@ -151,14 +138,35 @@ template <class Value, class P>
       const Value* query = queries.rows.row(head, i);
       std::fill(row.begin(), row.end(), 0.0F);
       for (std::int64_t n = 0; n < sizes.nope; ++n) {
-        const Value* weights = up_row(up, sizes, head, n);
-        for (std::size_t c = 0; c < row.size(); ++c) row[c] += to_float(query[n]) * to_float(weights[c]);
+        const float* weights = up_row(up, sizes, head, n);
+        for (std::size_t c = 0; c < row.size(); ++c) row[c] += to_float(query[n]) * weights[c];
       }
       for (const float element : row) absorbed.push_back(stored_as<Value>(element));
       absorbed.insert(absorbed.end(), query + sizes.nope, query + sizes.query_dim());
     }
   }
   return absorbed;
+}
+
+// Results of the heads [heads, queries, value] from those in the latent space.
+template <class Value, class Out, class P>
+void raise_results(const HeadRows<Value>& latent_rows, const std::vector<float>& up, const LatentSizes& sizes,
+                   const AttentionOutput<Out>& output, P& /*probe*/) {
+  for (std::int64_t head = 0; head < sizes.heads; ++head) {
+    const float* rows = up_row(up, sizes, head, sizes.nope);
+    std::vector<float> weights(rows, rows + sizes.value * sizes.latent);
+    if constexpr (P::has(Fault::absorbed_value_transposed)) {
+      for (std::int64_t at = 0; at < sizes.value * sizes.latent; ++at)
+        weights[static_cast<std::size_t>(at)] = rows[at % sizes.latent * sizes.value + at / sizes.latent];
+    }
+    for (std::int64_t i = 0; i < latent_rows.rows; ++i) {
+      const std::vector<float> latent =
+          as_floats(std::span<const Value>(latent_rows.row(head, i), static_cast<std::size_t>(sizes.latent)));
+      for (std::int64_t v = 0; v < sizes.value; ++v)
+        store(dot(latent.data(), weights.data() + v * sizes.latent, sizes.latent),
+              output.rows.row(head, i)[v]);
+    }
+  }
 }
 
 }  // namespace detail
@@ -174,14 +182,14 @@ void latent_attention_naive(const QueryRows<Value>& queries, const LatentKeyValu
                             P&& probe = P{}) {
   using Plain = std::remove_reference_t<P>;
   detail::check_latent(queries, up, sizes);
+  const std::vector<float> weights = detail::as_floats(up);
   std::vector<Value> keys, values;
   for (std::int64_t head = 0; head < sizes.heads; ++head) {
     for (std::int64_t j = 0; j < cache.keys; ++j) {
-      const Value* latent = cache.latent_rows + j * cache.latent_stride;
+      const std::vector<float> latent = detail::as_floats(std::span<const Value>(
+          cache.latent_rows + j * cache.latent_stride, static_cast<std::size_t>(sizes.latent)));
       for (std::int64_t n = 0; n < sizes.nope + sizes.value; ++n) {
-        const Value* weights = detail::up_row(up, sizes, head, n);
-        float sum = 0.0F;
-        for (std::int64_t c = 0; c < sizes.latent; ++c) sum += to_float(weights[c]) * to_float(latent[c]);
+        const float sum = detail::dot(latent.data(), detail::up_row(weights, sizes, head, n), sizes.latent);
         (n < sizes.nope ? keys : values).push_back(stored_as<Value>(sum));
       }
       const Value* rotated = cache.rope_rows + j * cache.rope_stride;
@@ -207,10 +215,10 @@ void latent_attention_absorbed(const QueryRows<Value>& queries, const LatentKeyV
                                const AttentionOptions& options, const AttentionOutput<Out>& output,
                                P&& probe = P{}, std::span<const std::int32_t> chosen = {},
                                std::int64_t top_k = 0) {
-  using Plain = std::remove_reference_t<P>;
   detail::check_latent(queries, up, sizes);
   const std::int64_t count = queries.rows.rows;
-  const std::vector<Value> absorbed = detail::absorb_queries(queries, up, sizes, probe);
+  const std::vector<float> weights = detail::as_floats(up);
+  const std::vector<Value> absorbed = detail::absorb_queries(queries, weights, sizes);
   QueryRows<Value> latent_queries = queries;
   latent_queries.rows = heads_first(std::span<const Value>(absorbed), sizes.heads, count, sizes.cached_dim());
   std::vector<Value> latent_out(static_cast<std::size_t>(sizes.heads * count * sizes.latent));
@@ -221,22 +229,7 @@ void latent_attention_absorbed(const QueryRows<Value>& queries, const LatentKeyV
   } else {
     attention_decode(latent_queries, cache, options, latent_output, probe);
   }
-  for (std::int64_t head = 0; head < sizes.heads; ++head) {
-    const Value* values = detail::up_row(up, sizes, head, sizes.nope);
-    for (std::int64_t i = 0; i < count; ++i) {
-      const Value* latent = latent_output.rows.row(head, i);
-      Out* out = output.rows.row(head, i);
-      for (std::int64_t v = 0; v < sizes.value; ++v) {
-        float sum = 0.0F;
-        for (std::int64_t c = 0; c < sizes.latent; ++c) {
-          std::int64_t at = v * sizes.latent + c;
-          if constexpr (Plain::has(Fault::absorbed_value_transposed)) at = c * sizes.value + v;
-          sum += to_float(values[at]) * to_float(latent[c]);
-        }
-        detail::store(sum, out[v]);
-      }
-    }
-  }
+  detail::raise_results(latent_output.rows, weights, sizes, output, probe);
 }
 
 }  // namespace moesim::reference

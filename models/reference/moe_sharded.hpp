@@ -6,18 +6,10 @@
 #include <span>
 #include <vector>
 
+#include "models/reference/collectives.hpp"
 #include "models/reference/moe_layer.hpp"
 
 namespace moesim::reference {
-
-// In which order partial results of ranks are added, in f32.
-enum class RankOrder : std::uint8_t {
-  ring,  // chunk c (elements c n / P ... (c + 1) n / P - 1) is summed over ranks c + 1, c + 2, ..., c mod P
-  tree,  // (0 + 1) + (2 + 3) ...; a rank without a partner passes on what it has
-};
-
-// Sum over ranks of equally long vectors. Throws core::InvariantError for none or different sizes.
-[[nodiscard]] std::vector<float> add_ranks(std::vector<std::vector<float>> partial, RankOrder order);
 
 namespace detail {
 
@@ -125,23 +117,29 @@ template <class Value>
                                                            const ExpertWeights<Value>& weights,
                                                            const SharedWeights<Value>& shared,
                                                            const MoeSpec& spec, std::int64_t ranks,
-                                                           RankOrder order) {
+                                                           ReduceOrder order) {
   detail::check_layer(x, routing, weights);
   core::check(ranks >= 1 && weights.width % ranks == 0, "ranks must divide the experts' width");
   MoeProbes<NoProbe> probes;
   const gate::Permutation permutation = gate::permute(routing.experts, weights.experts, routing.keep);
   const std::vector<Value> rows = detail::layer_rows(x, routing, permutation, spec, probes.permute);
   const std::int64_t own = weights.width / ranks;
-  std::vector<std::vector<float>> partial;
+  const std::int64_t n = permutation.rows() * x.columns;
+  std::vector<float> partial(static_cast<std::size_t>(ranks * n));
   for (std::int64_t rank = 0; rank < ranks; ++rank) {
     const auto shard = detail::tensor_shard(weights, spec.activation.gated(), rank * own, own);
     const std::vector<Value> a =
         detail::hidden_rows(std::span<const Value>(rows), permutation.offsets, shard.weights, spec, probes);
-    partial.emplace_back(static_cast<std::size_t>(permutation.rows() * x.columns));
-    grouped_gemm(matrix(std::span<const Value>(a), permutation.rows(), own), permutation.offsets, shard.down,
-                 std::span<const Value>{}, std::span<float>(partial.back()), probes.down);
+    grouped_gemm(
+        matrix(std::span<const Value>(a), permutation.rows(), own), permutation.offsets, shard.down,
+        std::span<const Value>{},
+        std::span<float>(partial).subspan(static_cast<std::size_t>(rank * n), static_cast<std::size_t>(n)),
+        probes.down);
   }
-  const std::vector<float> sums = add_ranks(std::move(partial), order);
+  std::vector<float> sums(partial.size());
+  all_reduce(order, ReduceRounding::once, std::span<const float>(partial), ranks, std::span<float>(sums),
+             probes.down);
+  sums.resize(static_cast<std::size_t>(n));  // every rank has the same
   std::vector<Value> y(sums.size());
   for (std::int64_t e = 0; e < weights.experts; ++e) {
     const std::int64_t first = permutation.offsets[static_cast<std::size_t>(e)] * x.columns;

@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,7 +36,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string text(all.substr(0, end));
   const std::string_view rest = all.substr(std::min(end + 1, all.size()));
   std::vector<std::byte> bytes(stated_bytes(text));
-  std::memcpy(bytes.data(), rest.data(), std::min(rest.size(), bytes.size()));
+  std::transform(rest.begin(),
+                 rest.begin() + static_cast<std::ptrdiff_t>(std::min(rest.size(), bytes.size())),
+                 bytes.begin(), [](char c) { return static_cast<std::byte>(c); });
   try {
     reference::GoldenFamily family = reference::parse_golden_family(text, "fuzz", std::move(bytes));
     for (reference::GoldenCase& golden : family.cases) {

@@ -75,7 +75,8 @@ TEST_CASE("probabilities in bf16 stay within the wider bound and leave the other
 
 TEST_CASE("the naive form in f32 stays within the bound") {
   for (std::uint64_t seed = 1; seed <= 40; ++seed) {
-    const Problem<float> problem = random_problem<float>(seed, 20.0F);
+    Problem<float> problem = random_problem<float>(seed, 20.0F);
+    problem.options.tile.keys = problem.shape.keys;
     Answer<double, double> exact(problem.shape);
     Answer<float> got(problem.shape);
     attention_naive<double>(problem.queries(), problem.source(), problem.options, exact.output);

@@ -199,12 +199,12 @@ TEST_CASE("scalings have the edges that they should") {
   // Llama 4 Scout: low = high = 1; the blend would be 0 / 0 and is never used.
   config.high_frequency_factor = 1.0;
   for (const double frequency : inverse_frequencies(config)) CHECK(std::isfinite(frequency));
-  // Kimi K2: beta_fast = beta_slow, so floor and ceil are one apart, or equal.
+  // Both edges of yarn's ramp rounded to pair 0: the ramp is a step right behind it, not 0 / 0.
   config.scaling = RopeScaling::yarn;
-  config.beta_fast = 1.0;
-  config.beta_slow = 1.0;
-  config.truncate = false;
-  for (const double frequency : inverse_frequencies(config)) CHECK(std::isfinite(frequency));
+  config.beta_fast = 1.01 * 8192.0 / 6.283185307179586;
+  config.beta_slow = config.beta_fast;
+  CHECK(inverse_frequencies(config)[0] == plain[0]);
+  CHECK(inverse_frequencies(config)[1] == plain[1] / 8.0);
   // A sequence within training is not scaled by the dynamic rule.
   config.scaling = RopeScaling::dynamic;
   config.max_position = 8192.0;

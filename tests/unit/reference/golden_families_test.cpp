@@ -131,17 +131,4 @@ TEST_CASE("golden vectors notice each wrong parameter of a router") {
   }
 }
 
-TEST_CASE("every golden case of routers and experts passes") {
-  if (!routers()) return;
-  for (const char* name : {"routers.json", "experts.json"}) {
-    GoldenFamily family = read_golden_family(fs::path(MOESIM_TEST_DATA_DIR) / "golden" / name);
-    for (GoldenCase& golden : family.cases) {
-      const GoldenVerdict verdict = run_golden_case(family.name, golden);
-      INFO(verdict.name << ": " << verdict.failure);
-      CHECK(verdict.passed);
-      CHECK(verdict.worst < 0.1);
-    }
-  }
-}
-
 }  // namespace moesim::reference
