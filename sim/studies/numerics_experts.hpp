@@ -11,6 +11,7 @@
 #include "models/llm/architecture.hpp"
 #include "models/llm/formats.hpp"
 #include "models/llm/layout.hpp"
+#include "models/llm/lowering.hpp"
 #include "models/reference/bounds_experts.hpp"
 #include "models/reference/moe_sharded.hpp"
 #include "models/reference/router.hpp"
@@ -18,6 +19,30 @@
 #include "sim/studies/numerics_counts.hpp"
 
 namespace moesim::studies {
+
+// The experts of some tokens, and what the kernels counted that found them.
+struct CountedChoice {
+  std::vector<float> logits;  // [tokens, experts]; empty without a router
+  gate::Choice choice;
+  reference::CountingProbe router, top_k;
+};
+
+// As much of a router as the description of a model has: softmax over all experts, or sigmoid scores where a
+// correction chooses; the chosen weights divided by their sum; or a table by token id.
+class ExpertRouter {
+ public:
+  // Weights [experts, hidden] and corrections are drawn.
+  ExpertRouter(const llm::MoeFfn& moe, std::int64_t hidden, NumericsDraws& draws);
+  // x [tokens, hidden].
+  [[nodiscard]] CountedChoice choose(std::span<const reference::Bf16> x, std::int64_t tokens) const;
+  [[nodiscard]] const std::vector<reference::Bf16>& weights() const { return weights_; }
+
+ private:
+  llm::MoeFfn moe_;
+  std::int64_t hidden_;
+  std::vector<reference::Bf16> weights_;
+  std::vector<float> bias_;
+};
 
 // Tensors of a feed-forward network. A dense one has one expert that every token chooses with weight 1.
 struct ExpertTensors {
@@ -117,7 +142,7 @@ void check_expert_claims(const ExpertTensors& tensors, const PropertyRanks& rank
   own.weights = own.weights.first(static_cast<std::size_t>(some * t.top_k));
   const reference::MatrixView<Bf16> rows{x.data, some, t.inputs, t.inputs};
   const std::vector<Bf16> cut = reference::moe_layer_tensor_parallel(
-      rows, own, t.weights(), shared, t.spec(), ranks.tensor, reference::RankOrder::ring);
+      rows, own, t.weights(), shared, t.spec(), ranks.tensor, reference::ReduceOrder::ring);
   const double cut_share = worst_share(
       cut, reference::bounded_moe_layer(rows, own, t.weights(), shared, t.spec(), ranks.tensor));
   check.claims.push_back({"tensor parallel over " + std::to_string(ranks.tensor) + " ranks within its bound",
