@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
+#include <bit>
 
 #include "models/reference/attention_merge.hpp"
 #include "models/reference/delta_chunk.hpp"
@@ -15,6 +15,23 @@
 namespace moesim::reference {
 
 namespace {
+
+// A number of heads, tokens or elements. Sizes that no case has are refused before memory is asked for.
+std::int64_t size_parameter(const GoldenCase& golden, const char* name, std::int64_t otherwise = -1) {
+  constexpr std::int64_t kLargest = 1 << 20;
+  const std::int64_t size = otherwise < 0 ? golden.integer(name) : golden.integer_or(name, otherwise);
+  if (size < 0 || size > kLargest)
+    throw GoldenError(fmt::format("case {}: {} is {}", golden.name(), name, size));
+  return size;
+}
+
+// Results that are about to be made must be as many as the file holds.
+void expect_elements(const GoldenCase& golden, const char* output, std::int64_t elements) {
+  if (golden.tensor(output).elements() != elements) {
+    throw GoldenError(fmt::format("case {}: the sizes give {} elements of {}, the file holds {}",
+                                  golden.name(), elements, output, golden.tensor(output).elements()));
+  }
+}
 
 // The tensors and parameters of a case of plain attention.
 struct AttentionCase {
@@ -28,12 +45,14 @@ struct AttentionCase {
   std::int64_t value_dim = 0;
 
   explicit AttentionCase(const GoldenCase& golden)
-      : heads(golden.integer("heads_q")),
-        kv_heads(golden.integer("heads_kv")),
-        count(golden.integer("nq")),
-        keys(golden.integer("nk")),
-        value_dim(golden.integer("dv")) {
-    const std::int64_t key_dim = golden.integer("d");
+      : heads(size_parameter(golden, "heads_q")),
+        kv_heads(size_parameter(golden, "heads_kv")),
+        count(size_parameter(golden, "nq")),
+        keys(size_parameter(golden, "nk")),
+        value_dim(size_parameter(golden, "dv")) {
+    const std::int64_t key_dim = size_parameter(golden, "d");
+    expect_elements(golden, "o", heads * count * value_dim);
+    expect_elements(golden, "lse", heads * count);
     queries.rows = heads_first(golden.f32("q"), heads, count, key_dim);
     source.key_rows = heads_first(golden.f32("k"), kv_heads, keys, key_dim);
     source.value_rows = heads_first(golden.f32("v"), kv_heads, keys, value_dim);
@@ -41,8 +60,8 @@ struct AttentionCase {
     options.scale = golden.number("scale");
     options.soft_cap = golden.number_or("softcap", 0.0);
     options.first_query = keys - count;
-    options.mask.window = golden.integer_or("window", 0);
-    options.mask.chunk = golden.integer_or("chunk", 0);
+    options.mask.window = size_parameter(golden, "window", 0);
+    options.mask.chunk = size_parameter(golden, "chunk", 0);
     const std::string kind = golden.text_or("kind", "causal");
     options.mask.causal = kind == "causal";
     if (kind == "custom") {
@@ -72,8 +91,11 @@ struct Results {
     golden.give("lse", std::span<const float>(lse));
   }
   [[nodiscard]] bool same_bits(const Results& other) const {
-    return std::memcmp(o.data(), other.o.data(), o.size() * sizeof(float)) == 0 &&
-           std::memcmp(lse.data(), other.lse.data(), lse.size() * sizeof(float)) == 0;
+    const auto same = [](float a, float b) {
+      return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b);
+    };
+    return std::equal(o.begin(), o.end(), other.o.begin(), same) &&
+           std::equal(lse.begin(), lse.end(), other.lse.begin(), same);
   }
 };
 
@@ -111,15 +133,17 @@ struct Pages {
 
 void give_counts(GoldenCase& golden, const AttentionCase& shape, const Counts& tiled, const Counts& naive) {
   const std::int64_t per_pair = shape.heads * (shape.source.key_dim() + shape.value_dim);
-  if (golden.has("unmasked_pairs")) golden.give_count("unmasked_pairs", tiled.useful_macs / per_pair);
+  if (per_pair > 0 && golden.has("unmasked_pairs"))
+    golden.give_count("unmasked_pairs", tiled.useful_macs / per_pair);
   if (golden.has("flops_exact")) golden.give_count("flops_exact", 2 * tiled.useful_macs);
   if (golden.has("flops_full")) golden.give_count("flops_full", 2 * naive.executed_macs);
 }
 
 // Split keys: partial results, and their merge at once and one after another.
 void give_splits(GoldenCase& golden, const AttentionCase& shape) {
-  const std::int64_t parts = golden.integer_or("splits", 0);
+  const std::int64_t parts = size_parameter(golden, "splits", 0);
   if (parts <= 0) return;
+  expect_elements(golden, "partial_lse", parts * shape.heads * shape.count);
   const std::vector<KeyRange> ranges = split_keys({0, shape.keys}, parts);
   const SplitResult split = attention_split(shape.queries, shape.source, shape.options, ranges);
   if (golden.has_tensor("partial_o")) golden.give("partial_o", std::span<const float>(split.partial_o));
@@ -177,14 +201,17 @@ LatentWeights<float> latent_weights(const GoldenCase& golden, const LatentSizes&
 
 void run_latent(GoldenCase& golden) {
   LatentSizes sizes;
-  sizes.heads = golden.integer("heads");
-  sizes.hidden = golden.integer("dim");
-  sizes.query_rank = golden.integer_or("q_lora_rank", 0);
-  sizes.latent = golden.integer("kv_lora_rank");
-  sizes.nope = golden.integer("qk_nope");
-  sizes.rope = golden.integer("qk_rope");
-  sizes.value = golden.integer("v");
-  const std::int64_t tokens = golden.integer("tokens"), past = golden.integer_or("past", 0);
+  sizes.heads = size_parameter(golden, "heads");
+  sizes.hidden = size_parameter(golden, "dim");
+  sizes.query_rank = size_parameter(golden, "q_lora_rank", 0);
+  sizes.latent = size_parameter(golden, "kv_lora_rank");
+  sizes.nope = size_parameter(golden, "qk_nope");
+  sizes.rope = size_parameter(golden, "qk_rope");
+  sizes.value = size_parameter(golden, "v");
+  const std::int64_t tokens = size_parameter(golden, "tokens"), past = size_parameter(golden, "past", 0);
+  expect_elements(golden, "attn_out", sizes.heads * tokens * sizes.value);
+  expect_elements(golden, "lse", sizes.heads * tokens);
+  expect_elements(golden, "rope_cache", (past + tokens) * sizes.rope);
   const RopeConfig rope = golden_rope_config(golden, "rope.", sizes.rope);
   std::vector<std::int64_t> positions;
   for (std::int64_t t = 0; t < past + tokens; ++t) positions.push_back(t);
@@ -225,11 +252,12 @@ void run_latent(GoldenCase& golden) {
 
 void run_indexer(GoldenCase& golden) {
   IndexSizes sizes;
-  sizes.queries = golden.integer("tokens");
-  sizes.keys = golden.integer("keys");
-  sizes.heads = golden.integer("index_heads");
-  sizes.head_dim = golden.integer("index_dim");
+  sizes.queries = size_parameter(golden, "tokens");
+  sizes.keys = size_parameter(golden, "keys");
+  sizes.heads = size_parameter(golden, "index_heads");
+  sizes.head_dim = size_parameter(golden, "index_dim");
   sizes.first_query = sizes.keys - sizes.queries;
+  expect_elements(golden, "scores", sizes.queries * sizes.keys);
   std::vector<float> scores(static_cast<std::size_t>(sizes.queries * sizes.keys));
   index_scores<float>(golden.f32("q"), golden.f32("k"), golden.f32("head_weights"), sizes, std::span(scores));
   golden.give("scores", std::span<const float>(scores));
@@ -255,16 +283,18 @@ void run_indexer(GoldenCase& golden) {
 
 void run_gated_delta(GoldenCase& golden) {
   DeltaSizes sizes;
-  sizes.tokens = golden.integer("tokens");
-  sizes.value_heads = golden.integer("heads");
-  sizes.key_heads = golden.integer_or("key_heads", sizes.value_heads);
-  sizes.key_dim = golden.integer("dk");
-  sizes.value_dim = golden.integer("dv");
+  sizes.tokens = size_parameter(golden, "tokens");
+  sizes.value_heads = size_parameter(golden, "heads");
+  sizes.key_heads = size_parameter(golden, "key_heads", sizes.value_heads);
+  sizes.key_dim = size_parameter(golden, "dk");
+  sizes.value_dim = size_parameter(golden, "dv");
   const DeltaInputs<float> inputs{golden.f32("q"), golden.f32("k"), golden.f32("v"), golden.f32("g"),
                                   golden.f32("beta")};
   DeltaOptions options;
+  expect_elements(golden, "o", sizes.tokens * sizes.value_heads * sizes.value_dim);
+  expect_elements(golden, "state", sizes.value_heads * sizes.key_dim * sizes.value_dim);
   options.norm_epsilon = golden.number("qk_l2norm_eps");
-  options.chunk = golden.integer_or("chunk", options.chunk);
+  options.chunk = std::max<std::int64_t>(size_parameter(golden, "chunk", options.chunk), 1);
   for (const std::int64_t chunk : {std::int64_t{0}, options.chunk, std::int64_t{5}}) {
     std::vector<float> state(static_cast<std::size_t>(sizes.value_heads * sizes.key_dim * sizes.value_dim));
     std::vector<float> out(static_cast<std::size_t>(sizes.tokens * sizes.value_heads * sizes.value_dim));
