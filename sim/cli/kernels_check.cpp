@@ -1,6 +1,13 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "models/llm/layout.hpp"
 #include "sim/cli/exit_codes.hpp"
 #include "sim/cli/kernels_action.hpp"
+#include "sim/config/document.hpp"
 #include "sim/studies/golden_check.hpp"
+#include "sim/studies/numerics_check.hpp"
 
 namespace moesim::cli {
 
@@ -9,22 +16,38 @@ namespace {
 class KernelsCheck final : public KernelsAction {
  public:
   std::string_view name() const override { return "check"; }
-  std::string_view summary() const override { return "run golden vectors through the kernels"; }
-  std::string_view usage() const override { return "check [--golden DIR] [--family NAME] [--case NAME]"; }
+  std::string_view summary() const override {
+    return "run golden vectors, or scaled layers of models, through the kernels";
+  }
+  std::string_view usage() const override {
+    return "check [--golden DIR] [--family NAME] [--case NAME] | kernels check --model NAME [--tp N] [--ep "
+           "N]";
+  }
   std::string_view examples() const override {
     return "moesim kernels check                          the golden vectors of the reference data\n"
            "moesim kernels check --family codecs          one file of them\n"
            "moesim kernels check --case rope_llama3       one case, with each of its outputs\n"
-           "moesim kernels check --golden my-vectors --json";
+           "moesim kernels check --golden my-vectors --json\n"
+           "moesim kernels check --model deepseek-v3 --tp 8 --ep 8     a layer of each kind, scaled down\n"
+           "moesim kernels check --model all                           the same of every model";
   }
   void declare(Arguments& arguments) override {
     arguments.value("--golden", "DIR", "folder of golden vectors (default: golden in the data folder)",
                     folder_);
     arguments.list("--family", "NAME", "only the cases of NAME.json (repeatable)", families_);
     arguments.list("--case", "NAME", "only this case (repeatable)", cases_);
+    arguments.list("--model", "NAME",
+                   "a scaled layer of each kind of this model instead of golden vectors (repeatable; all: "
+                   "every model)",
+                   models_);
+    arguments.value("--tp", "N", "tensor-parallel ranks of the models (default 1)", tp_);
+    arguments.value("--ep", "N", "expert-parallel shards of the models (default 1)", ep_);
   }
   int execute(const Context& context) override {
     require_format(context, "kernels check", true, true);
+    if (!models_.empty()) return check_models(context);
+    if (tp_ || ep_)
+      throw config::InputError("wrong_flag", "--tp and --ep go with --model", "--model deepseek-v3");
     studies::GoldenCheckOptions options;
     options.folder = folder_ ? std::filesystem::path(*folder_) : context.data_dir / "golden";
     options.families = families_;
@@ -42,8 +65,50 @@ class KernelsCheck final : public KernelsAction {
   }
 
  private:
-  std::optional<std::string> folder_;
-  std::vector<std::string> families_, cases_;
+  // The layout that the flags ask for. Throws InputError where the model cannot have it.
+  [[nodiscard]] llm::Layout layout_of(const std::string& name, const llm::Architecture& model) const {
+    llm::Layout layout;
+    if (tp_) layout.tp = parse_count("--tp", *tp_, 1);
+    if (ep_) layout.ep = parse_count("--ep", *ep_, 1);
+    std::vector<std::string> problems;
+    if (layout.tp % layout.ep != 0) problems.emplace_back("ep must divide tp");
+    // The encoder of a model takes no part.
+    llm::Architecture decoder = model;
+    decoder.encoder.clear();
+    for (llm::LayerGroup& group : decoder.layers) group.cross_attention.reset();
+    if (problems.empty()) problems = llm::layout_problems(decoder, layout);
+    if (!problems.empty())
+      throw config::InputError("illegal_layout", fmt::format("{}: {}", name, problems.front()));
+    return layout;
+  }
+
+  int check_models(const Context& context) {
+    if (folder_ || !families_.empty() || !cases_.empty())
+      throw config::InputError("wrong_flag", "--model checks no golden vectors",
+                               "without --golden, --family, --case");
+    const bool all = std::find(models_.begin(), models_.end(), "all") != models_.end();
+    std::vector<studies::ModelNumerics> checked;
+    bool passed = true;
+    for (const std::string& name : all ? context.catalogue.names("models/zoo") : models_) {
+      studies::NumericsRequest request;
+      request.model = config::load_entry<llm::Architecture>(name, context.catalogue).value;
+      request.layout = layout_of(name, request.model);
+      request.formats = request.model.published_formats();
+      checked.push_back({name, studies::check_numerics(request)});
+      passed = passed && checked.back().check.passed();
+    }
+    if (context.format == Format::json) {
+      context.print_json(studies::numerics_json(checked));
+    } else if (context.format == Format::csv) {
+      context.out->print(studies::numerics_csv(checked));
+    } else {
+      context.out->print(studies::numerics_text(checked, context.verbose, context.out_style));
+    }
+    return passed ? kExitOk : kExitNo;
+  }
+
+  std::optional<std::string> folder_, tp_, ep_;
+  std::vector<std::string> families_, cases_, models_;
 };
 
 }  // namespace

@@ -50,10 +50,10 @@ struct CountPair {
 };
 
 struct LayerCheck {
-  std::string name;       // "moe", "attention"
-  std::string form;       // "8 of 256 experts, learned", "latent"
-  std::string layout;     // "tp 8, ep 8"
-  std::string formats;    // "weights fp8_block, activations fp8_block"
+  std::string name;     // "moe", "attention"
+  std::string form;     // "8 of 256 experts, learned", "latent"
+  std::string layout;   // "tp 8, ep 8"
+  std::string formats;  // "weights fp8_block, activations fp8_block"
   std::vector<ScaledSize> sizes;
   std::vector<FormatError> format_errors;
   std::vector<NumericsClaim> claims;

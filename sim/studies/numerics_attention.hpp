@@ -102,7 +102,8 @@ class GroupedClaims {
   using Output = reference::AttentionOutput<reference::Bf16>;
 
   [[nodiscard]] Output output(std::vector<reference::Bf16>& values) const {
-    return {reference::heads_first(std::span<reference::Bf16>(values), p_.heads, p_.queries, p_.value_dim), {}};
+    return {reference::heads_first(std::span<reference::Bf16>(values), p_.heads, p_.queries, p_.value_dim),
+            {}};
   }
   [[nodiscard]] std::span<const reference::Bf16> row_of(std::int64_t head, std::int64_t query) const {
     return std::span<const reference::Bf16>(result_).subspan(
@@ -114,7 +115,8 @@ class GroupedClaims {
   void chunked() {
     std::vector<reference::Bf16> own(result_.size());
     const std::int64_t middle = p_.queries / 2;
-    for (const auto& [first, n] : {std::pair(std::int64_t{0}, middle), std::pair(middle, p_.queries - middle)}) {
+    for (const auto& [first, n] :
+         {std::pair(std::int64_t{0}, middle), std::pair(middle, p_.queries - middle)}) {
       if (n == 0) continue;
       auto queries = p_.query_rows();
       queries.rows = part_of(queries.rows, 0, p_.heads, first, n);
@@ -135,7 +137,8 @@ class GroupedClaims {
     options.first_query = p_.keys - 1;
     std::vector<reference::Bf16> one(static_cast<std::size_t>(p_.heads * p_.value_dim)), paged(one.size());
     const auto to = [&](std::vector<reference::Bf16>& values) {
-      return Output{reference::heads_first(std::span<reference::Bf16>(values), p_.heads, 1, p_.value_dim), {}};
+      return Output{reference::heads_first(std::span<reference::Bf16>(values), p_.heads, 1, p_.value_dim),
+                    {}};
     };
     reference::attention_decode(queries, p_.source(p_.keys), options, to(one));
     bool same = true;
@@ -165,7 +168,8 @@ class GroupedClaims {
           const std::int64_t at =
               (table[static_cast<std::size_t>(j / kRows)] * kRows + j % kRows) * p.kv_heads + h;
           std::copy_n(p.k.begin() + (h * p.keys + j) * p.key_dim, p.key_dim, k.begin() + at * p.key_dim);
-          std::copy_n(p.v.begin() + (h * p.keys + j) * p.value_dim, p.value_dim, v.begin() + at * p.value_dim);
+          std::copy_n(p.v.begin() + (h * p.keys + j) * p.value_dim, p.value_dim,
+                      v.begin() + at * p.value_dim);
         }
       }
     }
@@ -223,7 +227,8 @@ class GroupedClaims {
       lse_bounds.insert(lse_bounds.end(), bounds.lse.begin(), bounds.lse.end());
     }
     std::vector<double> sinks, exact;
-    for (const reference::Bf16 sink : p_.sinks) sinks.push_back(static_cast<double>(reference::to_float(sink)));
+    for (const reference::Bf16 sink : p_.sinks)
+      sinks.push_back(static_cast<double>(reference::to_float(sink)));
     for (std::int64_t h = 0; h < p_.heads; ++h) {
       const auto from = exact_.begin() + ((h + 1) * p_.queries - 1) * p_.value_dim;
       exact.insert(exact.end(), from, from + p_.value_dim);

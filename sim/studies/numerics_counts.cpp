@@ -9,15 +9,16 @@
 namespace moesim::studies {
 
 using reference::Bf16;
-using reference::Counts;
 using reference::CountingProbe;
+using reference::Counts;
 using reference::Operand;
 
 namespace {
 
-constexpr std::string_view kQuantityNames[] = {
-    "FLOP of products", "other FLOP",           "special functions", "weight bytes read",
-    "KV bytes read",    "activation bytes read", "KV bytes written",  "activation bytes written"};
+constexpr std::string_view kQuantityNames[] = {"FLOP of products",  "other FLOP",
+                                               "special functions", "weight bytes read",
+                                               "KV bytes read",     "activation bytes read",
+                                               "KV bytes written",  "activation bytes written"};
 
 }  // namespace
 
@@ -49,29 +50,33 @@ void CountLedger::model(std::span<const llm::Operator> operators) {
     Entry& own = entry(execution::name_of(op));
     own.has_model = true;
     own.communicates = work.communicates();
-    const Quantities more = {work.matmul_flops,       work.other_flops,   work.specials,
-                             work.weight_read_bytes,  work.kv_read_bytes, work.activation_read_bytes,
-                             work.kv_write_bytes,     work.activation_write_bytes};
-    for (std::size_t i = 0; i < kQuantities; ++i) own.model[i] += more[i];
+    const Quantities more = {work.matmul_flops,      work.other_flops,           work.specials,
+                             work.weight_read_bytes, work.kv_read_bytes,         work.activation_read_bytes,
+                             work.kv_write_bytes,    work.activation_write_bytes};
+    for (std::size_t i = 0; i < kCountQuantities; ++i) own.model[i] += more[i];
   }
 }
 
 void CountLedger::kernel(std::string_view name, const Counts& counts, bool actual_reads) {
   Entry& own = entry(name);
   own.has_kernel = true;
-  const Quantities more = {2 * counts.useful_macs,
-                           counts.other_flops,
-                           counts.specials,
-                           counts.compulsory(Operand::weights),
-                           counts.compulsory(Operand::keys_values),
-                           actual_reads ? counts.actual(Operand::activations)
-                                        : counts.compulsory(Operand::activations),
-                           counts.compulsory(Operand::cached_result),
-                           counts.compulsory(Operand::result)};
-  for (std::size_t i = 0; i < kQuantities; ++i) own.kernel[i] += more[i];
+  const Quantities more = {
+      2 * counts.useful_macs,
+      counts.other_flops,
+      counts.specials,
+      counts.compulsory(Operand::weights),
+      counts.compulsory(Operand::keys_values),
+      actual_reads ? counts.actual(Operand::activations) : counts.compulsory(Operand::activations),
+      counts.compulsory(Operand::cached_result),
+      counts.compulsory(Operand::result)};
+  for (std::size_t i = 0; i < kCountQuantities; ++i) own.kernel[i] += more[i];
 }
 
 void CountLedger::skip(std::string_view name, std::string_view why) { entry(name).skipped = why; }
+
+void CountLedger::skip(std::string_view name, CountQuantity quantity, std::string_view why) {
+  entry(name).skipped_quantities.at(static_cast<std::size_t>(quantity)) = why;
+}
 
 void CountLedger::write(serving::LayerCheck& check) const {
   std::string collectives;
@@ -86,8 +91,13 @@ void CountLedger::write(serving::LayerCheck& check) const {
           "{}: {}", name, own.skipped.empty() ? "there is no counted kernel of it" : own.skipped.c_str()));
       continue;
     }
-    for (std::size_t i = 0; i < kQuantities; ++i) {
+    for (std::size_t i = 0; i < kCountQuantities; ++i) {
       if (own.kernel[i] == 0 && own.model[i] == 0) continue;
+      if (!own.skipped_quantities[i].empty()) {
+        check.not_checked.push_back(
+            fmt::format("{}, {}: {}", name, kQuantityNames[i], own.skipped_quantities[i]));
+        continue;
+      }
       check.counts.push_back({fmt::format("{}: {}", name, kQuantityNames[i]), own.kernel[i], own.model[i]});
     }
   }
@@ -115,7 +125,8 @@ std::vector<Bf16> count_linear(CountLedger& ledger, llm::GemmRole role, std::spa
   const std::vector<Bf16> biases = draws.values(bias ? outputs : 0, 0.5);
   CountedProduct product = counted_product(
       QuantisedMatrix::activations(as_floats(x), rows, inputs, formats.activations),
-      QuantisedMatrix::weights(draws.floats(outputs * inputs, scale), outputs, inputs, formats.weights), biases);
+      QuantisedMatrix::weights(draws.floats(outputs * inputs, scale), outputs, inputs, formats.weights),
+      biases);
   ledger.kernel(execution::name_of(llm::Gemm{role}), product.counts);
   return std::move(product.result);
 }

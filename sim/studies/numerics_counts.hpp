@@ -31,6 +31,19 @@ class NumericsDraws {
   core::Draws draws_;
 };
 
+// What is counted of an operator.
+enum class CountQuantity : std::uint8_t {
+  product_flops,
+  other_flops,
+  specials,
+  weight_reads,
+  kv_reads,
+  activation_reads,
+  kv_writes,
+  activation_writes
+};
+inline constexpr std::size_t kCountQuantities = 8;
+
 // Counts by operator, of both sides.
 class CountLedger {
  public:
@@ -41,16 +54,18 @@ class CountLedger {
   void kernel(std::string_view name, const reference::Counts& counts, bool actual_reads = false);
   // Leaves an operator out, and says why.
   void skip(std::string_view name, std::string_view why);
+  // The same for one of its quantities.
+  void skip(std::string_view name, CountQuantity quantity, std::string_view why);
   // Appends to `counts` and `not_checked`. Operators without a kernel are named there; collectives are, once.
   void write(serving::LayerCheck& check) const;
 
  private:
-  static constexpr std::size_t kQuantities = 8;
-  using Quantities = std::array<std::int64_t, kQuantities>;
+  using Quantities = std::array<std::int64_t, kCountQuantities>;
   struct Entry {
     bool has_model = false, has_kernel = false, communicates = false;
     Quantities model{}, kernel{};
     std::string skipped;
+    std::array<std::string, kCountQuantities> skipped_quantities;
   };
   Entry& entry(std::string_view name);
 
@@ -58,8 +73,8 @@ class CountLedger {
   std::map<std::string, Entry, std::less<>> entries_;
 };
 
-// A product of decoded operands, as kernels for quantised weights make it; counted. Result [rows of a, rows of
-// w] in bf16.
+// A product of decoded operands, as kernels for quantised weights make it; counted. Result [rows of a, rows
+// of w] in bf16.
 struct CountedProduct {
   std::vector<reference::Bf16> result;
   reference::Counts counts;
@@ -67,8 +82,8 @@ struct CountedProduct {
 [[nodiscard]] CountedProduct counted_product(const QuantisedMatrix& a, const QuantisedMatrix& weights,
                                              std::span<const reference::Bf16> bias = {});
 
-// The linear layer of `role`: `rows` x `inputs` activations in the given formats by random weights; its counts
-// go to the ledger. Returns the result.
+// The linear layer of `role`: `rows` x `inputs` activations in the given formats by random weights; its
+// counts go to the ledger. Returns the result.
 std::vector<reference::Bf16> count_linear(CountLedger& ledger, llm::GemmRole role,
                                           std::span<const reference::Bf16> x, std::int64_t rows,
                                           std::int64_t inputs, std::int64_t outputs,

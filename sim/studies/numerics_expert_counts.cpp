@@ -9,13 +9,22 @@
 namespace moesim::studies {
 
 using reference::Bf16;
-using reference::Counts;
 using reference::CountingProbe;
+using reference::Counts;
 using reference::Operand;
 
 namespace {
 
-std::string_view routed_key(llm::RoutedRole role) { return execution::name_of(llm::RoutedElementwise{role}); }
+std::string_view routed_key(llm::RoutedRole role) {
+  llm::RoutedElementwise op;
+  op.role = role;
+  return execution::name_of(op);
+}
+std::string_view grouped_key(llm::GemmRole role) {
+  llm::GroupedGemm op;
+  op.role = role;
+  return execution::name_of(op);
+}
 
 class ExpertCounter {
  public:
@@ -77,9 +86,9 @@ class ExpertCounter {
     const llm::MoeExchange exchange = llm::moe_exchange(layout_);
     const bool dispatched = exchange == llm::MoeExchange::dispatch;
     const std::int64_t group = tokens_ * layout_.token_groups();
-    const std::int64_t here = dispatched                                      ? core::divide_up(tokens_, layout_.tp)
+    const std::int64_t here = dispatched ? core::divide_up(tokens_, layout_.tp)
                               : exchange == llm::MoeExchange::gather_scatter ? group
-                                                                              : tokens_;
+                                                                             : tokens_;
     const std::int64_t routed = dispatched ? group : here;
     const gate::Choice choice = choose(moe, routed, here);
     const std::int64_t own = moe.experts / layout_.ep;
@@ -112,8 +121,7 @@ class ExpertCounter {
     const std::vector<Bf16> x = draws_.values(routed * hidden_, 2.0);
     const auto own = std::span<const Bf16>(x).first(static_cast<std::size_t>(here * hidden_));
     const CountedChoice counted = router.choose(own, here);
-    if (moe.has_router())
-      ledger_.kernel(execution::name_of(llm::Router{}), counted.router.result());
+    if (moe.has_router()) ledger_.kernel(execution::name_of(llm::Router{}), counted.router.result());
     ledger_.kernel(execution::name_of(llm::TopK{}), counted.top_k.result());
     return routed == here ? counted.choice : router.choose(x, routed).choice;
   }
@@ -123,8 +131,8 @@ class ExpertCounter {
                  llm::GemmRole::shared_down, moe.gated, rows,
                  moe.total_shared_width() / llm::shared_expert_shards(layout_));
     if (!moe.shared_gate) return;
-    count_linear(ledger_, llm::GemmRole::shared_gate, draws_.values(rows * hidden_, 2.0), rows, hidden_, 1, {},
-                 false, draws_);
+    count_linear(ledger_, llm::GemmRole::shared_gate, draws_.values(rows * hidden_, 2.0), rows, hidden_, 1,
+                 {}, false, draws_);
   }
 
   // The rank's experts on their rows.
@@ -140,7 +148,8 @@ class ExpertCounter {
                            choice.top_k, {}, std::span(rows), gathered);
     if (!dispatched) count_permute(rows, permutation.rows(), inputs, gathered.result());
     const std::int64_t columns = (moe.gated ? 2 : 1) * width;
-    const std::vector<Bf16> h = grouped(llm::GemmRole::expert_gate_up, rows, inputs, columns, moe.expert_bias);
+    const std::vector<Bf16> h =
+        grouped(llm::GemmRole::expert_gate_up, rows, inputs, columns, moe.expert_bias);
     std::vector<Bf16> a(static_cast<std::size_t>(permutation.rows() * width));
     CountingProbe activated;
     reference::activate_rows(std::span<const Bf16>(h), width, activation(moe.gated),
@@ -181,7 +190,8 @@ class ExpertCounter {
       const std::vector<float> drawn = draws_.floats(columns * depth, 0.2);
       const std::vector<Bf16> biases = draws_.values(bias ? columns : 0, 0.5);
       if (n == 0) continue;
-      const auto part = rows.subspan(static_cast<std::size_t>(first * depth), static_cast<std::size_t>(n * depth));
+      const auto part =
+          rows.subspan(static_cast<std::size_t>(first * depth), static_cast<std::size_t>(n * depth));
       const CountedProduct one =
           counted_product(QuantisedMatrix::activations(as_floats(part), n, depth, own.activations),
                           QuantisedMatrix::weights(drawn, columns, depth, own.weights), biases);
@@ -189,7 +199,7 @@ class ExpertCounter {
       counts = counts + one.counts;
       first += n;
     }
-    ledger_.kernel(execution::name_of(llm::GroupedGemm{role}), counts);
+    ledger_.kernel(grouped_key(role), counts);
     return results;
   }
 
@@ -211,7 +221,8 @@ class ExpertCounter {
 
   // The addition alone: its kernel computes narrow shared experts, which nobody counts.
   void count_shared_add(const llm::MoeFfn& moe, std::int64_t rows) {
-    const std::vector<Bf16> x = draws_.values(rows * hidden_, 1.0), routed = draws_.values(rows * hidden_, 1.0);
+    const std::vector<Bf16> x = draws_.values(rows * hidden_, 1.0),
+                            routed = draws_.values(rows * hidden_, 1.0);
     const std::vector<Bf16> up = draws_.values((moe.gated ? 2 : 1) * hidden_, 0.2);
     const std::vector<Bf16> down = draws_.values(hidden_, 0.2);
     const std::vector<Bf16> score = draws_.values(moe.shared_gate ? hidden_ : 0, 0.2);

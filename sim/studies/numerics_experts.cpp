@@ -12,8 +12,8 @@
 namespace moesim::studies {
 
 using reference::Bf16;
-using reference::Counts;
 using reference::CountingProbe;
+using reference::Counts;
 using reference::Operand;
 
 namespace {
@@ -44,7 +44,8 @@ void draw_experts(ExpertTensors& t, bool bias, const llm::Formats& formats, Nume
   t.down_bias = draws.values(bias ? t.experts * t.inputs : 0, 0.5);
   t.gate_up_stored = stored_matrices(t.gate_up, t.experts, t.columns(), t.inputs, own);
   t.down_stored = stored_matrices(t.down, t.experts, t.inputs, t.width, own);
-  const auto first = std::span<const float>(t.gate_up).first(static_cast<std::size_t>(t.columns() * t.inputs));
+  const auto first =
+      std::span<const float>(t.gate_up).first(static_cast<std::size_t>(t.columns() * t.inputs));
   errors.push_back(
       QuantisedMatrix::weights(first, t.columns(), t.inputs, own).error(first, "experts gate and up", own));
 }
@@ -169,7 +170,8 @@ void check_router_claims(const ExpertTensors& t, serving::LayerCheck& check) {
         std::span<const Bf16>{});
     double share = 0.0;
     for (std::size_t i = 0; i < bounds.size(); ++i) {
-      share = std::max(share, std::fabs(static_cast<double>(t.logits[i]) - bounds[i].value) / bounds[i].error);
+      share =
+          std::max(share, std::fabs(static_cast<double>(t.logits[i]) - bounds[i].value) / bounds[i].error);
     }
     check.claims.push_back({"router logits within their bound of the f64 oracle", share <= 1.0, share});
   }

@@ -54,15 +54,15 @@ struct ExpertTensors {
   std::int64_t width = 0;
   std::int64_t shared_width = 0;
   bool gated = true;
-  std::vector<reference::Bf16> x;                    // [tokens, inputs]
-  std::vector<float> gate_up, down;                  // as drawn: [experts, columns, inputs], [experts, inputs, width]
+  std::vector<reference::Bf16> x;    // [tokens, inputs]
+  std::vector<float> gate_up, down;  // as drawn: [experts, columns, inputs], [experts, inputs, width]
   std::vector<reference::Bf16> gate_up_bias, down_bias;
-  std::vector<float> shared_gate_up, shared_down;    // as drawn, on `hidden`
-  std::vector<reference::Bf16> shared_score;         // [hidden] or empty
+  std::vector<float> shared_gate_up, shared_down;  // as drawn, on `hidden`
+  std::vector<reference::Bf16> shared_score;       // [hidden] or empty
   // In the formats of the deployment, as kernels widen them: bf16.
   std::vector<reference::Bf16> gate_up_stored, down_stored, shared_gate_up_stored, shared_down_stored;
-  std::vector<reference::Bf16> router;               // [experts, hidden]
-  std::vector<float> logits;                         // [tokens, experts]
+  std::vector<reference::Bf16> router;  // [experts, hidden]
+  std::vector<float> logits;            // [tokens, experts]
   gate::Choice choice;
 
   [[nodiscard]] std::int64_t columns() const { return (gated ? 2 : 1) * width; }
@@ -113,8 +113,7 @@ void check_expert_claims(const ExpertTensors& tensors, const PropertyRanks& rank
   const auto x = t.input();
   const auto shared = t.shared();
   reference::MoeProbes<P> probes;
-  const std::vector<Bf16> y =
-      reference::moe_layer(x, t.routing(), t.weights(), shared, t.spec(), probes);
+  const std::vector<Bf16> y = reference::moe_layer(x, t.routing(), t.weights(), shared, t.spec(), probes);
   const auto bounds = reference::bounded_moe_layer(x, t.routing(), t.weights(), shared, t.spec());
   const double share = worst_share(y, bounds);
   check.claims.push_back({"layer within its bound of the f64 oracle", share <= 1.0, share});
@@ -143,8 +142,8 @@ void check_expert_claims(const ExpertTensors& tensors, const PropertyRanks& rank
   const reference::MatrixView<Bf16> rows{x.data, some, t.inputs, t.inputs};
   const std::vector<Bf16> cut = reference::moe_layer_tensor_parallel(
       rows, own, t.weights(), shared, t.spec(), ranks.tensor, reference::ReduceOrder::ring);
-  const double cut_share = worst_share(
-      cut, reference::bounded_moe_layer(rows, own, t.weights(), shared, t.spec(), ranks.tensor));
+  const double cut_share =
+      worst_share(cut, reference::bounded_moe_layer(rows, own, t.weights(), shared, t.spec(), ranks.tensor));
   check.claims.push_back({"tensor parallel over " + std::to_string(ranks.tensor) + " ranks within its bound",
                           cut_share <= 1.0, cut_share});
 }

@@ -139,7 +139,8 @@ std::vector<float> QuantisedMatrix::values() const {
 
 double QuantisedMatrix::element_bound(double value, double scale) const {
   if (element_ != nullptr) return ref::scaled_error_bound(*element_, value, scale);
-  if (!scales_.empty()) return ref::integer_error_bound(value, scale, lowest_code_, highest_code_, scale_error_);
+  if (!scales_.empty())
+    return ref::integer_error_bound(value, scale, lowest_code_, highest_code_, scale_error_);
   return scale_error_ * std::fabs(value) + 0x1p-25;
 }
 

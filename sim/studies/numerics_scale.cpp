@@ -78,7 +78,7 @@ class Scaler {
     for (std::size_t i = 0; i < model_.layers.size(); ++i) {
       if (model_.layers[i].cross_attention) {
         scaled.attention[i].not_checked.emplace_back(
-            "attention to the result of the encoder: the operators of a step have none");
+            "encoder and attention to its result: the simulator has no step of them");
       }
     }
     return scaled;
@@ -124,7 +124,8 @@ class Scaler {
     set("head dimension", a.head_dim, whole(halved(dim, 32), 2));
     const std::int64_t factor = std::max<std::int64_t>(1, dim / a.head_dim);
     if (value > 0) set("value dimension", a.value_head_dim, std::max<std::int64_t>(8, value / factor));
-    if (rotated > 0) set("rotated dimension", a.rotated_dim, whole(std::max<std::int64_t>(2, rotated / factor), 2));
+    if (rotated > 0)
+      set("rotated dimension", a.rotated_dim, whole(std::max<std::int64_t>(2, rotated / factor), 2));
     if (a.window_tokens > 0) set("window", a.window_tokens, halved(a.window_tokens, 48));
     if (a.chunk_tokens > 0) set("chunk", a.chunk_tokens, halved(a.chunk_tokens, 48));
   }

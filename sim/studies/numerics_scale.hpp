@@ -11,8 +11,8 @@
 
 namespace moesim::studies {
 
-// Groups are those of the model, one layer each. `sizes` and `not_checked` are by group: of its attention, and
-// of its FFN.
+// Groups are those of the model, one layer each. `sizes` and `not_checked` are by group: of its attention,
+// and of its FFN.
 struct ScaledModel {
   struct Part {
     std::vector<serving::ScaledSize> sizes;
@@ -26,8 +26,8 @@ struct ScaledModel {
 
 // The rule. A size is halved (rounding up) until it is at most its limit:
 //  - hidden size and width of an expert: 256 (128 where a rank layout needs more than 64 experts), then
-//    rounded up to whole quantisation blocks and to what the ranks that cut it need; a shared expert, a latent
-//    space of the experts likewise;
+//    rounded up to whole quantisation blocks and to what the ranks that cut it need; a shared expert, a
+//    latent space of the experts likewise;
 //  - experts: 32, but whole shares of every expert rank and at least top_k; top_k stays;
 //  - KV heads: 2, but whole shares of every tensor rank; query heads keep their number per KV head;
 //  - head dimension: 32, and the value and rotated parts by the same factor; latent attention: everything by
