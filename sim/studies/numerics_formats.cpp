@@ -127,8 +127,12 @@ void QuantisedMatrix::decode(std::int64_t row, std::int64_t first, std::int64_t 
     std::copy(from, from + n, out);
     return;
   }
-  for (std::int64_t i = 0; i < n; ++i)
-    out[i] = from[i] * scales_[static_cast<std::size_t>(scale_index(row, first + i))];
+  for (std::int64_t i = 0; i < n;) {
+    // Up to the end of the block.
+    const std::int64_t end = std::min(n, ((first + i) / block_columns_ + 1) * block_columns_ - first);
+    const float scale = scales_[static_cast<std::size_t>(scale_index(row, first + i))];
+    for (; i < end; ++i) out[i] = from[i] * scale;
+  }
 }
 
 std::vector<float> QuantisedMatrix::values() const {

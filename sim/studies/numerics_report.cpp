@@ -61,6 +61,7 @@ std::string numerics_text(const std::vector<ModelNumerics>& models, bool each_pr
                         {"counts equal", true, 0},
                         {"verdict", false, 0}});
   std::string details;
+  std::int64_t more = 0;
   for (const ModelNumerics& one : models) {
     for (const LayerCheck& layer : one.check.layers) {
       table.add({one.model, layer.name, layer.form,
@@ -68,7 +69,13 @@ std::string numerics_text(const std::vector<ModelNumerics>& models, bool each_pr
                  counts_cell(layer), layer_verdict(layer)});
       if (each_property) details += property_lines(layer);
     }
-    if (!each_property) details += reports::numerics_failures(one.check);
+    if (each_property) continue;
+    details += reports::numerics_failures(one.check);
+    for (const LayerCheck& layer : one.check.layers) {
+      more += layer.checked() ? std::ssize(layer.not_checked) : 0;
+      for (const std::string& why : layer.checked() ? std::vector<std::string>{} : layer.not_checked)
+        details += fmt::format("  not checked: {}, {} ({}): {}\n", one.model, layer.name, layer.form, why);
+    }
   }
   const auto failed = std::count_if(models.begin(), models.end(),
                                     [](const ModelNumerics& one) { return !one.check.passed(); });
