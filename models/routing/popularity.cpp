@@ -15,6 +15,13 @@ namespace {
 constexpr std::uint32_t kWeightStream = 0x2001;
 constexpr std::uint32_t kDriftStream = 0x2002;
 constexpr std::uint32_t kCountStream = 0x2003;
+constexpr std::uint32_t kReplayStream = 0x2004;
+
+const Replay& replay_of(const TracePopularity& popularity, std::int64_t experts) {
+  core::check(popularity.trace != nullptr, "the routing trace was not read");
+  core::check(popularity.trace->experts == experts, "the routing trace is of another model");
+  return *popularity.trace;
+}
 
 }  // namespace
 
@@ -42,6 +49,16 @@ const config::Record<LognormalPopularity>& record_of(config::Type<LognormalPopul
   return record;
 }
 
+const config::Record<TracePopularity>& record_of(config::Type<TracePopularity>) {
+  static const auto record =
+      config::Record<TracePopularity>("trace popularity", "Tokens choose as those of a routing trace did")
+          .required("file", &TracePopularity::file,
+                    "Routing trace (JSON lines of Megatron-LM or of `moesim kernels route`), relative to the "
+                    "scenario file; \"data:PATH\" is inside the data folder",
+                    config::at_least(1));
+  return record;
+}
+
 const config::Record<Routing>& record_of(config::Type<Routing>) {
   static const auto record =
       config::Record<Routing>("routing", "How tokens choose experts")
@@ -60,6 +77,11 @@ std::vector<double> expert_probabilities(const Popularity& popularity, std::uint
                                          std::int64_t experts, std::int64_t epoch) {
   core::check(experts > 0 && layer >= 0 && epoch >= 0, "a popularity needs experts, a layer and an epoch");
   std::vector<double> weights(static_cast<std::size_t>(experts), 1.0);
+  if (const auto* trace = std::get_if<TracePopularity>(&popularity)) {
+    const auto counts = replay_of(*trace, experts).layer(layer).counts();
+    std::transform(counts.begin(), counts.end(), weights.begin(),
+                   [](std::int64_t count) { return static_cast<double>(count); });
+  }
   if (const auto* lognormal = std::get_if<LognormalPopularity>(&popularity)) {
     core::Draws base(seed, kWeightStream, static_cast<std::uint64_t>(layer));
     // Layers use fewer than 2^16 of the entity numbers, so an epoch has a block of its own.
@@ -87,14 +109,38 @@ void balanced_counts(std::int64_t choices, std::span<std::int64_t> counts) {
 
 }  // namespace
 
-void draw_expert_counts(const Popularity& popularity, std::uint64_t seed, std::uint64_t draw,
-                        std::int64_t tokens, std::int64_t top_k, std::span<const double> probabilities,
-                        std::span<std::int64_t> counts) {
+namespace {
+
+void replay_counts(const ReplayLayer& layer, std::uint64_t seed, std::uint64_t draw, std::int64_t tokens,
+                   std::span<std::int64_t> counts) {
+  core::Draws draws(seed, kReplayStream, draw);
+  const auto starts = layer.starts_for(tokens);
+  const std::int64_t chosen = core::draw_integer(draws, 0, static_cast<std::int64_t>(starts.size()) - 1);
+  layer.count_from(starts[static_cast<std::size_t>(chosen)], tokens, counts);
+}
+
+}  // namespace
+
+bool repeats_record(const Popularity& popularity, std::int64_t layer, std::int64_t tokens) {
+  const auto* trace = std::get_if<TracePopularity>(&popularity);
+  if (trace == nullptr) return false;
+  core::check(trace->trace != nullptr, "the routing trace was not read");
+  return trace->trace->layer(layer).has_record_of(tokens);
+}
+
+void draw_expert_counts(const Popularity& popularity, std::uint64_t seed, std::int64_t layer,
+                        std::uint64_t draw, std::int64_t tokens, std::int64_t top_k,
+                        std::span<const double> probabilities, std::span<std::int64_t> counts) {
   core::check(counts.size() == probabilities.size(), "one count per expert");
   core::check(tokens >= 0 && top_k >= 0 && top_k <= static_cast<std::int64_t>(counts.size()),
               "a token cannot choose more experts than there are");
   const std::int64_t choices = tokens * top_k;
   if (std::holds_alternative<BalancedPopularity>(popularity)) return balanced_counts(choices, counts);
+  if (const auto* trace = std::get_if<TracePopularity>(&popularity)) {
+    const Replay& replay = replay_of(*trace, static_cast<std::int64_t>(counts.size()));
+    core::check(replay.top_k == top_k, "the routing trace is of another model");
+    return replay_counts(replay.layer(layer), seed, draw, tokens, counts);
+  }
   core::Draws draws(seed, kCountStream, draw);
   std::fill(counts.begin(), counts.end(), 0);
   std::vector<double> open(probabilities.begin(), probabilities.end());

@@ -2,11 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
 
+#include "models/routing/replay.hpp"
 #include "sim/config/record.hpp"
 #include "sim/core/time.hpp"
 
@@ -31,7 +34,15 @@ struct LognormalPopularity {
   bool operator==(const LognormalPopularity&) const = default;
 };
 
-using Popularity = std::variant<BalancedPopularity, UniformPopularity, LognormalPopularity>;
+// Tokens choose as those of a routing trace did. Whole tokens are replayed: which experts go together stays
+// as it was. Layer i of the model's MoE layers replays layer i of the trace.
+struct TracePopularity {
+  std::string file;                     // as written in the scenario
+  std::shared_ptr<const Replay> trace;  // not in the file: read before a run
+  bool operator==(const TracePopularity&) const = default;
+};
+
+using Popularity = std::variant<BalancedPopularity, UniformPopularity, LognormalPopularity, TracePopularity>;
 
 // The scenario's "routing" object.
 struct Routing {
@@ -42,10 +53,13 @@ struct Routing {
 [[nodiscard]] const config::Record<BalancedPopularity>& record_of(config::Type<BalancedPopularity>);
 [[nodiscard]] const config::Record<UniformPopularity>& record_of(config::Type<UniformPopularity>);
 [[nodiscard]] const config::Record<LognormalPopularity>& record_of(config::Type<LognormalPopularity>);
+[[nodiscard]] const config::Record<TracePopularity>& record_of(config::Type<TracePopularity>);
 [[nodiscard]] const config::Record<Routing>& record_of(config::Type<Routing>);
 
-// The probability that one choice of a token in `layer` and `epoch` falls on each expert; sums to 1. A pure
-// function of its arguments.
+// The probability that one choice of a token in `layer` and `epoch` falls on each expert; sums to 1. Of a
+// trace: the shares of the choices that are in it. A pure function of its arguments. `layer` counts all
+// layers of the model, from 0. Throws core::InvariantError for a trace that was not read or is another
+// model's.
 [[nodiscard]] std::vector<double> expert_probabilities(const Popularity& popularity, std::uint64_t seed,
                                                        std::int64_t layer, std::int64_t experts,
                                                        std::int64_t epoch);
@@ -55,11 +69,16 @@ struct Routing {
 
 // Draws how many of tokens x top_k choices fall on each expert: multinomial, but no expert gets more than one
 // choice of a token (choices over that bound are drawn again among the other experts). Balanced: equal
-// counts, the remainder on the first experts. The counts sum to tokens * top_k exactly. A pure function of
-// (seed, draw, arguments). Throws core::InvariantError if top_k > experts.
-void draw_expert_counts(const Popularity& popularity, std::uint64_t seed, std::uint64_t draw,
-                        std::int64_t tokens, std::int64_t top_k, std::span<const double> probabilities,
-                        std::span<std::int64_t> counts);
+// counts, the remainder on the first experts. Trace: those of `tokens` consecutive tokens of the layer's
+// trace, around its end if need be, from the start of a record on that (seed, draw) chooses: among the
+// records of exactly `tokens` tokens if there are any. The counts sum to tokens * top_k exactly. A pure
+// function of (seed, draw, arguments). Throws core::InvariantError if top_k > experts.
+void draw_expert_counts(const Popularity& popularity, std::uint64_t seed, std::int64_t layer,
+                        std::uint64_t draw, std::int64_t tokens, std::int64_t top_k,
+                        std::span<const double> probabilities, std::span<std::int64_t> counts);
+
+// True if the layer's trace has a record of exactly so many tokens, which a draw then repeats.
+[[nodiscard]] bool repeats_record(const Popularity& popularity, std::int64_t layer, std::int64_t tokens);
 
 }  // namespace moesim::routing
 
@@ -67,6 +86,6 @@ namespace moesim::config {
 template <>
 struct VariantTag<routing::Popularity> {
   static constexpr std::string_view key = "family";
-  static constexpr std::string_view names[] = {"balanced", "uniform", "lognormal"};
+  static constexpr std::string_view names[] = {"balanced", "uniform", "lognormal", "trace"};
 };
 }  // namespace moesim::config

@@ -22,5 +22,6 @@ class KernelsAction {
 };
 
 [[nodiscard]] std::unique_ptr<KernelsAction> make_kernels_check();
+[[nodiscard]] std::unique_ptr<KernelsAction> make_kernels_route();
 
 }  // namespace moesim::cli

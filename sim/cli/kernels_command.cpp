@@ -12,6 +12,7 @@ namespace {
 std::vector<std::unique_ptr<KernelsAction>> make_kernels_actions() {
   std::vector<std::unique_ptr<KernelsAction>> all;
   all.push_back(make_kernels_check());
+  all.push_back(make_kernels_route());
   return all;
 }
 

@@ -76,10 +76,20 @@ core::Duration RoutedLoads::find_slowest(std::vector<llm::Operator>& operators, 
   return longest;
 }
 
-RoutedLoads::Counts RoutedLoads::draw(std::size_t group, std::int64_t bucket, std::int64_t epoch) {
+// The tokens that are drawn for a step of `tokens`: those of the bucket, unless a trace has a record of just
+// this step.
+std::int64_t RoutedLoads::drawn_tokens(std::size_t group, std::int64_t tokens) const {
+  const std::vector<std::int64_t>& layers = layer_numbers_[group];
+  const bool repeats = std::any_of(layers.begin(), layers.end(), [&](std::int64_t layer) {
+    return routing::repeats_record(setup_->popularity, layer, tokens);
+  });
+  return repeats ? tokens : bucket_tokens(token_bucket(tokens));
+}
+
+RoutedLoads::Counts RoutedLoads::draw(std::size_t group, std::int64_t bucket, std::int64_t tokens,
+                                      std::int64_t epoch) {
   const llm::LayerGroup& layers = setup_->architecture.layers[group];
   const auto& moe = std::get<llm::MoeFfn>(layers.ffn);
-  const std::int64_t tokens = bucket_tokens(bucket);
   std::vector<llm::Operator> routed = routed_operators(group, tokens);
   std::vector<Counts> drawn;
   std::vector<core::Duration> slowest_time;
@@ -98,7 +108,7 @@ RoutedLoads::Counts RoutedLoads::draw(std::size_t group, std::int64_t bucket, st
     }
     const auto id = (static_cast<std::uint64_t>(epoch) << 32) | (static_cast<std::uint64_t>(group) << 20) |
                     (static_cast<std::uint64_t>(bucket) << 8) | static_cast<std::uint64_t>(i);
-    routing::draw_expert_counts(setup_->popularity, setup_->seed, id, tokens, moe.top_k, probabilities,
+    routing::draw_expert_counts(setup_->popularity, setup_->seed, layer, id, tokens, moe.top_k, probabilities,
                                 counts);
     load.rows_by_expert.assign(counts.begin(), counts.begin() + moe.experts);
     slowest_time.push_back(find_slowest(routed, load));
@@ -115,17 +125,18 @@ RoutedLoads::Counts RoutedLoads::draw(std::size_t group, std::int64_t bucket, st
 
 RoutedLoad RoutedLoads::load(std::size_t group, std::int64_t tokens, std::int64_t epoch) {
   const std::int64_t bucket = token_bucket(tokens);
+  const std::int64_t drawn = drawn_tokens(group, tokens);
   RoutedLoad load;
   load.shards = setup_->layout.ep;
   if (memo_) {
-    const Key key{group, bucket, epoch};
+    const Key key{group, bucket, drawn, epoch};
     auto found = counts_.find(key);
-    if (found == counts_.end()) found = counts_.emplace(key, draw(group, bucket, epoch)).first;
+    if (found == counts_.end()) found = counts_.emplace(key, draw(group, bucket, drawn, epoch)).first;
     load.rows_by_expert = found->second;
   } else {
-    load.rows_by_expert = draw(group, bucket, epoch);
+    load.rows_by_expert = draw(group, bucket, drawn, epoch);
   }
-  scale_rows(load.rows_by_expert, tokens, bucket_tokens(bucket));
+  scale_rows(load.rows_by_expert, tokens, drawn);
   std::vector<llm::Operator> routed = routed_operators(group, tokens);
   find_slowest(routed, load);
   return load;

@@ -4,7 +4,8 @@
 // 2^(1/4). For each, 256 routings are drawn, spread over the layers of the class (each layer has its own
 // popularity). In each draw the slowest shard is found by its priced time, not by its rows; the draw whose
 // slowest shard is nearest to the mean over the draws stands for the class. All its counts are scaled from
-// the bucket's tokens to the step's; then its slowest shard is found anew.
+// the bucket's tokens to the step's; then its slowest shard is found anew. A step of as many tokens as a
+// record of a routing trace repeats a record: nothing is scaled then.
 #pragma once
 
 #include <cstdint>
@@ -57,10 +58,12 @@ class RoutedLoads {
   [[nodiscard]] RoutedLoad load(std::size_t group, std::int64_t tokens, std::int64_t epoch);
 
  private:
-  using Key = std::tuple<std::size_t, std::int64_t, std::int64_t>;  // group, bucket, epoch
-  using Counts = std::vector<std::int64_t>;                         // by expert
+  // Group, bucket, tokens that are drawn, epoch.
+  using Key = std::tuple<std::size_t, std::int64_t, std::int64_t, std::int64_t>;
+  using Counts = std::vector<std::int64_t>;  // by expert
 
-  [[nodiscard]] Counts draw(std::size_t group, std::int64_t bucket, std::int64_t epoch);
+  [[nodiscard]] std::int64_t drawn_tokens(std::size_t group, std::int64_t tokens) const;
+  [[nodiscard]] Counts draw(std::size_t group, std::int64_t bucket, std::int64_t tokens, std::int64_t epoch);
   // The operators of one layer that work on routed rows, when `tokens` tokens of all ranks are routed.
   [[nodiscard]] std::vector<llm::Operator> routed_operators(std::size_t group, std::int64_t tokens);
   [[nodiscard]] core::Duration shard_time(std::vector<llm::Operator>& operators,

@@ -16,6 +16,7 @@
 #include "sim/serving/memory_events.hpp"
 #include "sim/serving/memory_series.hpp"
 #include "sim/serving/recorder.hpp"
+#include "sim/serving/routing_trace.hpp"
 #include "sim/serving/step_trace.hpp"
 #include "sim/serving/summary.hpp"
 #include "workloads/source.hpp"
@@ -457,7 +458,12 @@ class Server {
 }  // namespace
 
 Results simulate(const Scenario& scenario, const RunOptions& options) {
-  return Server(scenario, options).run();
+  if (!std::holds_alternative<routing::TracePopularity>(scenario.routing.popularity)) {
+    return Server(scenario, options).run();
+  }
+  Scenario resolved = scenario;
+  resolved.routing.popularity = resolved_popularity(scenario, {options.scenario_dir, options.data_dir});
+  return Server(resolved, options).run();
 }
 
 }  // namespace moesim::serving

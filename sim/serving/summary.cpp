@@ -210,6 +210,10 @@ void collect_warnings(const Scenario& scenario, Results& results) {
   for (const std::string& reason : reasons)
     results.warnings.push_back(fmt::format("requests were refused: {}", reason));
   warn_of_stretched(scenario, results);
+  const auto* trace = std::get_if<routing::TracePopularity>(&scenario.routing.popularity);
+  if (trace != nullptr && trace->trace != nullptr) {
+    for (const std::string& warning : trace->trace->warnings) results.warnings.push_back(warning);
+  }
   if (results.served > 0 && results.served < 100) {
     results.warnings.push_back(
         fmt::format("p99 is close to the maximum: {} served and measured", results.served));

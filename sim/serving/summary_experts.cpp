@@ -20,8 +20,8 @@ std::vector<std::int64_t> layer_counts(const Scenario& scenario, const llm::MoeF
         routing::expert_probabilities(scenario.routing.popularity, seed, layer, moe.choices(), epoch);
     const std::uint64_t draw =
         kTotals | (static_cast<std::uint64_t>(epoch) << 16) | static_cast<std::uint64_t>(layer);
-    routing::draw_expert_counts(scenario.routing.popularity, seed, draw, tokens, moe.top_k, probabilities,
-                                counts);
+    routing::draw_expert_counts(scenario.routing.popularity, seed, layer, draw, tokens, moe.top_k,
+                                probabilities, counts);
     for (std::size_t e = 0; e < total.size(); ++e) total[e] += counts[e];
   }
   return total;

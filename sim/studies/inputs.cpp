@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "sim/config/diagnostics.hpp"
+#include "sim/serving/routing_trace.hpp"
 #include "workloads/source.hpp"
 #include "workloads/trace_check.hpp"
 
@@ -82,48 +83,121 @@ config::Location place_of(const config::Loaded<serving::Scenario>& loaded, std::
 
 }  // namespace
 
-InputProblems trace_problems(const config::Loaded<serving::Scenario>& loaded, const fs::path& folder,
-                             const fs::path& data_dir, MissingData missing_data) {
-  InputProblems problems{loaded.document.sources, {}};
-  const workloads::Workload& workload = loaded.value.workload;
-  if (!workload.trace) return problems;
-  const auto add = [&](std::string code, std::string message, std::string suggestion, bool warning) {
+namespace {
+
+// A file that a scenario names: where, as it is written, and what it is called in messages.
+struct NamedFile {
+  std::string pointer;
+  std::string written;
+  std::string noun;
+};
+
+// Collects what is wrong with the files of a scenario.
+class FileChecks {
+ public:
+  FileChecks(const config::Loaded<serving::Scenario>& loaded, workloads::TraceFolders folders,
+             MissingData missing_data)
+      : loaded_(&loaded),
+        folders_(std::move(folders)),
+        missing_data_(missing_data),
+        problems_{loaded.document.sources, {}} {}
+
+  // Calls `find` for the files, and `check` for each that can be read.
+  template <class Find, class Check>
+  void check(const NamedFile& named, const Find& find, const Check& check) {
+    std::vector<fs::path> files;
+    try {
+      files = find();
+    } catch (const config::InputError& error) {
+      const config::Diagnostic& first = error.diagnostics().errors().front();
+      add(named, first.code, first.message, first.suggestion, false);
+    }
+    for (const fs::path& file : files) {
+      if (can_read(named, file)) check(file);
+    }
+  }
+
+  void add(const NamedFile& named, std::string code, std::string message, std::string suggestion,
+           bool warning) {
     config::Diagnostic problem;
     problem.code = std::move(code);
-    problem.pointer = "/workload/trace";
-    problem.where = place_of(loaded, problem.pointer);
+    problem.pointer = named.pointer;
+    problem.where = place_of(*loaded_, problem.pointer);
     problem.message = std::move(message);
     problem.suggestion = std::move(suggestion);
     problem.warning = warning;
-    problems.diagnostics.add(std::move(problem));
-  };
-  const workloads::TraceFolders folders{folder, data_dir};
-  std::vector<fs::path> files;
-  try {
-    files = workloads::files_of(workload, folders);
-  } catch (const config::InputError& error) {
-    const config::Diagnostic& first = error.diagnostics().errors().front();
-    add(first.code, first.message, first.suggestion, false);
+    problems_.diagnostics.add(std::move(problem));
   }
-  for (const fs::path& file : files) {
+
+  [[nodiscard]] InputProblems& problems() { return problems_; }
+
+ private:
+  bool can_read(const NamedFile& named, const fs::path& file) {
     std::error_code ignored;
     if (fs::is_directory(file, ignored)) {
-      add("cannot_read", fmt::format("the trace {} is a directory", file.string()), "", false);
-    } else if (!fs::exists(file, ignored)) {
-      const std::string name = nearest_name(file);
-      const bool in_data = workload.trace->starts_with("data:");
-      const bool no_data = in_data && !fs::exists(workloads::data_folder(folders), ignored);
-      add("cannot_read",
-          fmt::format("the trace file {} does not exist{}", file.string(),
-                      in_data ? " (\"data:\" is the folder that MOESIM_DATA_DIR names)" : ""),
-          name.empty() ? "" : with_file_name(*workload.trace, name),
-          no_data && missing_data == MissingData::warning);
-    } else {
-      const workloads::TraceProblems found = workloads::check_trace_records(workload, file);
-      append(found.sources, found.diagnostics, problems);
+      add(named, "cannot_read", fmt::format("the {} {} is a directory", named.noun, file.string()), "",
+          false);
+      return false;
     }
+    if (fs::exists(file, ignored)) return true;
+    const std::string name = nearest_name(file);
+    const bool in_data = named.written.starts_with("data:");
+    const bool no_data = in_data && !fs::exists(workloads::data_folder(folders_), ignored);
+    add(named, "cannot_read",
+        fmt::format("the {} file {} does not exist{}", named.noun, file.string(),
+                    in_data ? " (\"data:\" is the folder that MOESIM_DATA_DIR names)" : ""),
+        name.empty() ? "" : with_file_name(named.written, name),
+        no_data && missing_data_ == MissingData::warning);
+    return false;
   }
-  return problems;
+
+  const config::Loaded<serving::Scenario>* loaded_;
+  workloads::TraceFolders folders_;
+  MissingData missing_data_;
+  InputProblems problems_;
+};
+
+void check_routing_trace(const config::Loaded<serving::Scenario>& loaded,
+                         const workloads::TraceFolders& folders, FileChecks& checks) {
+  const auto* trace = std::get_if<routing::TracePopularity>(&loaded.value.routing.popularity);
+  if (trace == nullptr) return;
+  const NamedFile named{"/routing/popularity/file", trace->file, "routing trace"};
+  checks.check(
+      named, [&] { return std::vector<fs::path>{*serving::routing_trace_file(loaded.value, folders)}; },
+      [&](const fs::path& file) {
+        serving::ReplayReading reading = serving::read_replay(loaded.value.model, file);
+        config::Diagnostics placed;
+        for (config::Diagnostic problem : reading.diagnostics.errors()) {
+          if (problem.where.source >= 0) {
+            placed.add(std::move(problem));
+          } else {
+            checks.add(named, problem.code, problem.message, problem.suggestion, false);
+          }
+        }
+        append(reading.sources, placed, checks.problems());
+        if (reading.replay == nullptr) return;
+        for (const std::string& warning : reading.replay->warnings)
+          checks.add(named, "suspicious", warning, "", true);
+      });
+}
+
+}  // namespace
+
+InputProblems trace_problems(const config::Loaded<serving::Scenario>& loaded, const fs::path& folder,
+                             const fs::path& data_dir, MissingData missing_data) {
+  const workloads::TraceFolders folders{folder, data_dir};
+  FileChecks checks(loaded, folders, missing_data);
+  const workloads::Workload& workload = loaded.value.workload;
+  if (workload.trace) {
+    checks.check(
+        {"/workload/trace", *workload.trace, "trace"}, [&] { return workloads::files_of(workload, folders); },
+        [&](const fs::path& file) {
+          const workloads::TraceProblems found = workloads::check_trace_records(workload, file);
+          append(found.sources, found.diagnostics, checks.problems());
+        });
+  }
+  check_routing_trace(loaded, folders, checks);
+  return std::move(checks.problems());
 }
 
 void check_trace(const config::Loaded<serving::Scenario>& loaded, const fs::path& folder,

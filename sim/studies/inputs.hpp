@@ -29,8 +29,10 @@ struct InputProblems {
   config::Diagnostics diagnostics;
 };
 
-// Reads the scenario's trace once, streaming. Problems are at "/workload/trace" if it is missing, is a folder
-// or leaves the data folder, else at its bad lines (at most 20). `folder` is where relative paths start.
+// Reads the scenario's traces once: its requests, streaming, and its routing. Problems are at
+// "/workload/trace" and
+// "/routing/popularity/file" if one is missing, is a folder or leaves the data folder, else at its bad lines
+// (at most 20). `folder` is where relative paths start.
 [[nodiscard]] InputProblems trace_problems(const config::Loaded<serving::Scenario>& loaded,
                                            const std::filesystem::path& folder,
                                            const std::filesystem::path& data_dir, MissingData missing_data);

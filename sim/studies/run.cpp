@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "sim/io/sha256.hpp"
+#include "sim/serving/routing_trace.hpp"
 #include "sim/studies/inputs.hpp"
 #include "sim/studies/kernel_accuracy.hpp"
 #include "sim/studies/numerics_check.hpp"
@@ -66,6 +67,10 @@ std::vector<reports::InputDigest> digests(const PreparedRun& prepared, const con
     // everywhere.
     const std::string& written = *scenario.workload.trace;
     add(fs::path(written).is_absolute() ? file.filename().string() : written, file);
+  }
+  if (const auto file = serving::routing_trace_file(scenario, trace_folders(prepared, data_dir))) {
+    const std::string& written = std::get<routing::TracePopularity>(scenario.routing.popularity).file;
+    add(fs::path(written).is_absolute() ? file->filename().string() : written, *file);
   }
   return all;
 }
@@ -133,6 +138,8 @@ std::vector<fs::path> input_files(const PreparedRun& prepared, const fs::path& d
        workloads::files_of(prepared.loaded.value.workload, trace_folders(prepared, data_dir))) {
     files.push_back(std::move(trace));
   }
+  auto routed = serving::routing_trace_file(prepared.loaded.value, trace_folders(prepared, data_dir));
+  if (routed) files.push_back(std::move(*routed));
   return files;
 }
 

@@ -1,9 +1,11 @@
 #include "sim/execution/step_model.hpp"
 
 #include <algorithm>
+#include <memory>
 #include <numeric>
 
 #include "models/hardware/topology.hpp"
+#include "sim/execution/replica_pricer.hpp"
 #include "sim/execution/routed_load.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/scenarios.hpp"
@@ -140,8 +142,8 @@ TEST_CASE("the slowest expert shard carries the mean of the largest loads") {
   for (std::int64_t layer = 3; layer < 3 + kLayers; ++layer) {
     const auto p = routing::expert_probabilities(popularity, 11, layer, 256, 0);
     std::vector<std::int64_t> counts(256);
-    routing::draw_expert_counts(popularity, 11, static_cast<std::uint64_t>(1'000'000 + layer), 65536, 8, p,
-                                counts);
+    routing::draw_expert_counts(popularity, 11, layer, static_cast<std::uint64_t>(1'000'000 + layer), 65536,
+                                8, p, counts);
     std::int64_t busiest = 0;
     for (std::size_t shard = 0; shard < 8; ++shard) {
       const auto first = counts.begin() + static_cast<std::ptrdiff_t>(shard * 32);
@@ -151,6 +153,42 @@ TEST_CASE("the slowest expert shard carries the mean of the largest loads") {
   }
   CHECK(charged / (sum / kLayers) > 0.97);
   CHECK(charged / (sum / kLayers) < 1.03);
+}
+
+// Steps of a routing trace come back as they were: the experts' rows are the counts of a record.
+TEST_CASE("a step of as many tokens as a record of the trace has its rows by expert") {
+  auto setup = setup_of("qwen3-30b-a3b", {1, 1, 1, 1});
+  constexpr std::int64_t kExperts = 128, kTopK = 8;
+  auto replay = std::make_shared<routing::Replay>();
+  replay->experts = kExperts;
+  replay->top_k = kTopK;
+  replay->layer_of.assign(48, 0);
+  routing::ReplayLayer layer(kExperts, kTopK);
+  const auto record = [&](std::int64_t tokens, std::int64_t stride) {
+    std::vector<std::uint16_t> experts;
+    std::vector<std::int64_t> counts(kExperts);
+    for (std::int64_t t = 0; t < tokens; ++t) {
+      for (std::int64_t j = 0; j < kTopK; ++j) {
+        experts.push_back(static_cast<std::uint16_t>((t * t % 31 + j * stride) % kExperts));
+        ++counts[experts.back()];
+      }
+    }
+    layer.add_record(experts);
+    return counts;
+  };
+  // Neither is the number of tokens of a bucket.
+  const auto first = record(100, 3), second = record(77, 5);
+  replay->layers.push_back(layer);
+  setup.popularity = routing::TracePopularity{"x.jsonl", std::move(replay)};
+  for (const bool memo : {true, false}) {
+    execution::ReplicaPricer pricer(setup, memo);
+    CHECK(pricer.routed_load(0, 100, 0).rows_by_expert == first);
+    CHECK(pricer.routed_load(0, 77, 3).rows_by_expert == second);
+    CHECK(pricer.routed_load(0, 100, 0).rows_by_expert == first);
+    // Other steps are drawn for their bucket and scaled.
+    CHECK(pricer.routed_load(0, 1000, 0).rows() == 1000 * kTopK);
+    CHECK(pricer.routed_load(0, 101, 0).rows() == 101 * kTopK);
+  }
 }
 
 // Decode at batch 1 streams every active weight once: DeepSeek-V3's 37 B parameters at one byte each.

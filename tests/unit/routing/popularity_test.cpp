@@ -14,7 +14,7 @@ std::vector<std::int64_t> draw(const routing::Popularity& popularity, std::uint6
                                std::int64_t top_k, std::int64_t experts) {
   const auto p = routing::expert_probabilities(popularity, 7, 3, experts, 0);
   std::vector<std::int64_t> counts(static_cast<std::size_t>(experts));
-  routing::draw_expert_counts(popularity, 7, id, tokens, top_k, p, counts);
+  routing::draw_expert_counts(popularity, 7, 3, id, tokens, top_k, p, counts);
   return counts;
 }
 
@@ -65,7 +65,7 @@ TEST_CASE("the default popularity has the published imbalance of DeepSeek-R1") {
       const auto p =
           routing::expert_probabilities(popularity, static_cast<std::uint64_t>(seed), layer, 256, 0);
       std::vector<std::int64_t> counts(256);
-      routing::draw_expert_counts(popularity, static_cast<std::uint64_t>(seed),
+      routing::draw_expert_counts(popularity, static_cast<std::uint64_t>(seed), layer,
                                   static_cast<std::uint64_t>(layer), 32 * 256, 8, p, counts);
       std::int64_t busiest = 0;
       for (std::int64_t rank = 0; rank < kRanks; ++rank) {
