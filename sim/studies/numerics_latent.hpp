@@ -67,33 +67,43 @@ template <reference::Probe P>
 // Scores against their bound, and the choice against a sort of all scores.
 void check_index_claims(const LatentProblem& problem, const IndexChoice& choice, serving::LayerCheck& check);
 
+[[nodiscard]] inline reference::AttentionOutput<reference::Bf16> latent_output_of(
+    const LatentProblem& p, std::vector<reference::Bf16>& values) {
+  values.resize(static_cast<std::size_t>(p.sizes.heads * p.queries * p.sizes.value));
+  return {reference::heads_first(std::span<reference::Bf16>(values), p.sizes.heads, p.queries, p.sizes.value),
+          {}};
+}
+
+// The indexer, and the absorbed form over the keys that it chooses.
+template <reference::Probe P>
+void check_chosen_claims(const LatentProblem& p, serving::LayerCheck& check) {
+  P probe;
+  const std::span<const reference::Bf16> up(p.up);
+  std::vector<reference::Bf16> result;
+  const IndexChoice choice = index_choice<P>(p);
+  check_index_claims(p, choice, check);
+  reference::latent_attention_absorbed(p.query_rows(), p.cache(), up, p.sizes, p.options,
+                                       latent_output_of(p, result), probe, choice.chosen, p.top_k);
+  reference::AttentionOptions kept = p.options;
+  kept.mask.custom = choice.visible;
+  kept.mask.custom_keys = p.keys;
+  const auto bounds =
+      reference::latent_bounds<reference::Bf16>(p.query_rows(), p.cache(), up, p.sizes, kept, true);
+  add_bound_claim(check, "absorbed form over the chosen keys within its bound of the f64 oracle",
+                  worst_share<reference::Bf16>(result, latent_oracle(p, kept.mask), bounds.o));
+}
+
 // Both forms against the oracle, heads over `ranks`, a prompt in two chunks; with an indexer the absorbed
 // form over the chosen keys. The probe's fault is planted in the kernels of the whole prompt.
 template <reference::Probe P>
 void check_latent_claims(const LatentProblem& p, std::int64_t ranks, serving::LayerCheck& check) {
   using reference::Bf16;
+  if (p.top_k > 0) return check_chosen_claims<P>(p, check);
   P probe;
   const std::span<const Bf16> up(p.up);
-  const auto output = [&](std::vector<Bf16>& values) {
-    return reference::AttentionOutput<Bf16>{
-        reference::heads_first(std::span<Bf16>(values), p.sizes.heads, p.queries, p.sizes.value), {}};
-  };
-  std::vector<Bf16> absorbed(static_cast<std::size_t>(p.sizes.heads * p.queries * p.sizes.value));
-  if (p.top_k > 0) {
-    const IndexChoice choice = index_choice<P>(p);
-    check_index_claims(p, choice, check);
-    reference::latent_attention_absorbed(p.query_rows(), p.cache(), up, p.sizes, p.options, output(absorbed),
-                                         probe, choice.chosen, p.top_k);
-    reference::AttentionOptions kept = p.options;
-    kept.mask.custom = choice.visible;
-    kept.mask.custom_keys = p.keys;
-    const auto bounds = reference::latent_bounds<Bf16>(p.query_rows(), p.cache(), up, p.sizes, kept, true);
-    add_bound_claim(check, "absorbed form over the chosen keys within its bound of the f64 oracle",
-                    worst_share<Bf16>(absorbed, latent_oracle(p, kept.mask), bounds.o));
-    return;
-  }
+  std::vector<Bf16> absorbed, naive, own;
+  const auto output = [&](std::vector<Bf16>& values) { return latent_output_of(p, values); };
   const std::vector<double> exact = latent_oracle(p, p.options.mask);
-  std::vector<Bf16> naive(absorbed.size()), own(absorbed.size());
   reference::latent_attention_naive(p.query_rows(), p.cache(), up, p.sizes, p.options, output(naive), probe);
   reference::latent_attention_absorbed(p.query_rows(), p.cache(), up, p.sizes, p.options, output(absorbed),
                                        probe);
