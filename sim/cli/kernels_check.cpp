@@ -24,7 +24,7 @@ class KernelsCheck final : public KernelsAction {
   }
   std::string_view usage() const override {
     return "check [--golden DIR] [--family NAME] [--case NAME] | kernels check --model NAME [--tp N] "
-           "[--ep N] | kernels check --full-layer NAME [--tokens N]";
+           "[--ep N] | kernels check --full-layer NAME [--layer-tokens N]";
   }
   std::string_view examples() const override {
     return "moesim kernels check                          the golden vectors of the reference data\n"
@@ -49,7 +49,7 @@ class KernelsCheck final : public KernelsAction {
         "one expert layer of this model at full size, its FP8 weights made on the fly, instead of "
         "golden vectors",
         full_layer_);
-    arguments.value("--tokens", "N", "tokens of --full-layer (default 64)", tokens_);
+    arguments.value("--layer-tokens", "N", "tokens of --full-layer (default 64)", tokens_);
     arguments.value("--tp", "N", "tensor-parallel ranks of the models (default 1)", tp_);
     arguments.value("--ep", "N", "expert-parallel shards of the models (default 1)", ep_);
   }
@@ -57,7 +57,8 @@ class KernelsCheck final : public KernelsAction {
     require_format(context, "kernels check", true, true);
     if (full_layer_) return check_full_layer(context);
     if (tokens_)
-      throw config::InputError("wrong_flag", "--tokens goes with --full-layer", "--full-layer deepseek-v3");
+      throw config::InputError("wrong_flag", "--layer-tokens goes with --full-layer",
+                               "--full-layer deepseek-v3");
     if (!models_.empty()) return check_models(context);
     if (tp_ || ep_)
       throw config::InputError("wrong_flag", "--tp and --ep go with --model", "--model deepseek-v3");
@@ -122,7 +123,7 @@ class KernelsCheck final : public KernelsAction {
 
   int check_full_layer(const Context& context) {
     if (folder_ || !families_.empty() || !cases_.empty() || !models_.empty() || tp_ || ep_)
-      throw config::InputError("wrong_flag", "--full-layer goes with --tokens alone",
+      throw config::InputError("wrong_flag", "--full-layer goes with --layer-tokens alone",
                                "--full-layer deepseek-v3");
     require_format(context, "kernels check --full-layer", true, false);
     const auto model = config::load_entry<llm::Architecture>(*full_layer_, context.catalogue).value;
@@ -137,10 +138,10 @@ class KernelsCheck final : public KernelsAction {
     if (request.moe.experts == 0)
       throw config::InputError(
           "no_experts", fmt::format("{} has no layer of gated experts that a router chooses", *full_layer_));
-    if (tokens_) request.tokens = parse_count("--tokens", *tokens_, 1);
+    if (tokens_) request.tokens = parse_count("--layer-tokens", *tokens_, 1);
     constexpr std::int64_t kMostTokens = 4096;
     if (request.tokens > kMostTokens)
-      throw config::InputError("too_many", fmt::format("--tokens takes up to {}", kMostTokens));
+      throw config::InputError("too_many", fmt::format("--layer-tokens takes up to {}", kMostTokens));
     request.jobs = std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, 8);
     const bool told = !context.quiet && context.progress != ProgressMode::never;
     request.progress = [&](std::int64_t done, std::int64_t all) {

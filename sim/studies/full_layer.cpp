@@ -38,13 +38,14 @@ constexpr std::uint64_t kFirstExpert = 100;  // entities of drawn weights
 auto fp8_rows(const Fp8Matrix& matrix, CountingProbe& probe) {
   const auto decode = [&matrix, &probe](std::int64_t row, std::int64_t first, std::int64_t n, float* out) {
     const std::uint8_t* codes = matrix.codes.data() + row * matrix.columns + first;
-    for (std::int64_t i = 0; i < n; ++i) {
-      if (i == 0 || (first + i) % matrix.block_columns == 0) {
-        probe.touch(Operand::weights, reference::detail::kTensorScaleB,
-                    row / matrix.block_rows * matrix.blocks_across() + (first + i) / matrix.block_columns, 1,
-                    32);
-      }
-      out[i] = reference::kE4m3fn.decode(codes[i]) * matrix.scale(row, first + i);
+    for (std::int64_t i = 0; i < n;) {
+      // Up to the end of the block.
+      const std::int64_t block = (first + i) / matrix.block_columns;
+      const std::int64_t end = std::min(n, (block + 1) * matrix.block_columns - first);
+      probe.touch(Operand::weights, reference::detail::kTensorScaleB,
+                  row / matrix.block_rows * matrix.blocks_across() + block, 1, 32);
+      const float scale = matrix.scale(row, first + i);
+      for (; i < end; ++i) out[i] = reference::kE4m3fn.decode(codes[i]) * scale;
     }
   };
   return reference::DecodedRows<decltype(decode)>{matrix.rows, matrix.columns, 8, decode};
@@ -151,7 +152,7 @@ class FullLayerRun {
     const auto weights =
         draws.values(moe_.experts * hidden_, core::math::sqrt(3.0 / static_cast<double>(hidden_)));
     const gate::GateSpec spec = router();
-    const std::vector<float> bias = draws.floats(spec.bias == gate::Bias::none ? 0 : moe_.experts, 0.25);
+    const std::vector<float> bias = draws.floats(spec.bias == gate::Bias::none ? 0 : moe_.experts, 0.02);
     std::vector<float> logits(static_cast<std::size_t>(tokens * moe_.experts));
     CountingProbe counted, ignored;
     reference::router_logits(input(),

@@ -24,13 +24,14 @@ constexpr std::string_view kQuantityNames[] = {"FLOP of products",  "other FLOP"
 
 std::vector<float> NumericsDraws::floats(std::int64_t n, double scale) {
   std::vector<float> values(static_cast<std::size_t>(n));
+  const auto factor = static_cast<float>(scale * 0x1p-16);
   std::uint64_t bits = 0;
   for (std::size_t i = 0; i < values.size(); ++i) {
     if (i % 4 == 0) bits = draws_();
     const auto part = static_cast<std::int32_t>(bits & 0xFFFFU);
     bits >>= 16U;
-    // An odd number of 2^-16, so that no value is 0.
-    values[i] = static_cast<float>((2.0 * part + 1.0 - 65536.0) / 65536.0 * scale);
+    // An odd number of 2^-16 (exact), so that no value is 0.
+    values[i] = static_cast<float>(2 * part + 1 - 65536) * factor;
   }
   return values;
 }

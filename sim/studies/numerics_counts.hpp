@@ -22,7 +22,7 @@ namespace moesim::studies {
 class NumericsDraws {
  public:
   NumericsDraws(std::uint64_t seed, std::uint64_t entity) : draws_(seed, kStream, entity) {}
-  // Uniform in (-scale, scale), 2^-15 apart in units of `scale`.
+  // Uniform in (-scale, scale): odd multiples of 2^-16 scale.
   [[nodiscard]] std::vector<float> floats(std::int64_t n, double scale);
   [[nodiscard]] std::vector<reference::Bf16> values(std::int64_t n, double scale);
 

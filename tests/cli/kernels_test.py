@@ -101,11 +101,11 @@ class KernelsCheck(unittest.TestCase):
         for flags in (["--model", "mixtral-8x8b"], ["--model", "mixtral-8x7b", "--tp", "3"], ["--tp", "2"],
                       ["--model", "mixtral-8x7b", "--ep", "2"], ["--model", "mixtral-8x7b", "--case", "pair"],
                       ["--full-layer", "llama-3.1-8b"], ["--full-layer", "mixtral-8x7b", "--tp", "2"],
-                      ["--tokens", "3"], ["--full-layer", "mixtral-8x7b", "--tokens", "5000"]):
+                      ["--layer-tokens", "3"], ["--full-layer", "mixtral-8x7b", "--layer-tokens", "5000"]):
             self.moesim("kernels", "check", *flags, code=2)
 
     def test_a_layer_at_full_size(self):
-        done = self.moesim("kernels", "check", "--full-layer", "olmoe-1b-7b", "--tokens", "2", "--json", code=0)
+        done = self.moesim("kernels", "check", "--full-layer", "olmoe-1b-7b", "--layer-tokens", "2", "--json", code=0)
         layer = json.loads(done.stdout)
         self.assertEqual(sum(layer["rows_by_expert"]), 2 * 8)
         self.assertEqual(layer["rows_by_expert"], layer["rows_by_expert_simulator"])
@@ -114,8 +114,11 @@ class KernelsCheck(unittest.TestCase):
 
     def test_a_scenario_with_numerics(self):
         small = ["--set", "workload.stop.requests=5", "--set", "numerics.check=true", "--set", "numerics.tokens=16"]
-        demo = pathlib.Path(__file__).parents[2] / "workloads" / "scenarios" / "demo.json"
-        self.moesim("validate", demo, *small, code=0)
+        demo = self.root / "demo.json"
+        demo.write_text(json.dumps({
+            "extends": str(pathlib.Path(__file__).parents[2] / "workloads" / "scenarios" / "demo.json"),
+            "numerics": {"check": False, "tokens": 32, "context": 96}}))
+        self.moesim("validate", demo, code=0)
         out = self.moesim("run", demo, *small, "-o", self.root / "out", code=0).stdout
         self.assertIn("numerics: passed, worst error", out)
         results = json.loads((self.root / "out" / "results.json").read_text())
@@ -135,7 +138,7 @@ class KernelsCheck(unittest.TestCase):
                          (self.root / "again" / "results.json").read_bytes())
         self.moesim("run", demo, *small, "--set", "numerics.check=false", "-o", self.root / "none", code=0)
         self.assertNotIn("numerics", json.loads((self.root / "none" / "results.json").read_text()))
-        self.moesim("validate", demo, *small, "--set", "numerics.tokens=1", code=2)
+        self.moesim("run", demo, *small, "--set", "numerics.tokens=1", "-o", self.root / "bad", code=2)
 
     def test_actions(self):
         self.assertIn("check", self.moesim("kernels", "chekc", code=2).stderr)
