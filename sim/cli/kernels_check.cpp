@@ -4,10 +4,8 @@
 #include <algorithm>
 #include <thread>
 
-#include "models/llm/layout.hpp"
 #include "sim/cli/exit_codes.hpp"
 #include "sim/cli/kernels_action.hpp"
-#include "sim/config/document.hpp"
 #include "sim/studies/full_layer.hpp"
 #include "sim/studies/golden_check.hpp"
 #include "sim/studies/numerics_check.hpp"
@@ -79,23 +77,6 @@ class KernelsCheck final : public KernelsAction {
   }
 
  private:
-  // The layout that the flags ask for. Throws InputError where the model cannot have it.
-  [[nodiscard]] llm::Layout layout_of(const std::string& name, const llm::Architecture& model) const {
-    llm::Layout layout;
-    if (tp_) layout.tp = parse_count("--tp", *tp_, 1);
-    if (ep_) layout.ep = parse_count("--ep", *ep_, 1);
-    std::vector<std::string> problems;
-    if (layout.tp % layout.ep != 0) problems.emplace_back("ep must divide tp");
-    // The encoder of a model takes no part.
-    llm::Architecture decoder = model;
-    decoder.encoder.clear();
-    for (llm::LayerGroup& group : decoder.layers) group.cross_attention.reset();
-    if (problems.empty()) problems = llm::layout_problems(decoder, layout);
-    if (!problems.empty())
-      throw config::InputError("illegal_layout", fmt::format("{}: {}", name, problems.front()));
-    return layout;
-  }
-
   int check_models(const Context& context) {
     if (folder_ || !families_.empty() || !cases_.empty())
       throw config::InputError("wrong_flag", "--model checks no golden vectors",
@@ -104,11 +85,9 @@ class KernelsCheck final : public KernelsAction {
     std::vector<studies::ModelNumerics> checked;
     bool passed = true;
     for (const std::string& name : all ? context.catalogue.names("models/zoo") : models_) {
-      studies::NumericsRequest request;
-      request.model = config::load_entry<llm::Architecture>(name, context.catalogue).value;
-      request.layout = layout_of(name, request.model);
-      request.formats = request.model.published_formats();
-      checked.push_back({name, studies::check_numerics(request)});
+      checked.push_back(studies::check_model_numerics(context.catalogue, name,
+                                                      tp_ ? parse_count("--tp", *tp_, 1) : 1,
+                                                      ep_ ? parse_count("--ep", *ep_, 1) : 1));
       passed = passed && checked.back().check.passed();
     }
     if (context.format == Format::json) {
@@ -126,18 +105,7 @@ class KernelsCheck final : public KernelsAction {
       throw config::InputError("wrong_flag", "--full-layer goes with --layer-tokens alone",
                                "--full-layer deepseek-v3");
     require_format(context, "kernels check --full-layer", true, false);
-    const auto model = config::load_entry<llm::Architecture>(*full_layer_, context.catalogue).value;
-    studies::FullLayerRequest request;
-    request.model = *full_layer_;
-    request.hidden = model.hidden_size;
-    for (const llm::LayerGroup& group : model.layers) {
-      const auto* moe = std::get_if<llm::MoeFfn>(&group.ffn);
-      if (moe && moe->gated && moe->latent_width == 0 && moe->selection == llm::ExpertSelection::learned)
-        request.moe = *moe;
-    }
-    if (request.moe.experts == 0)
-      throw config::InputError(
-          "no_experts", fmt::format("{} has no layer of gated experts that a router chooses", *full_layer_));
+    studies::FullLayerRequest request = studies::full_layer_request(context.catalogue, *full_layer_);
     if (tokens_) request.tokens = parse_count("--layer-tokens", *tokens_, 1);
     constexpr std::int64_t kMostTokens = 4096;
     if (request.tokens > kMostTokens)

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <numeric>
 
+#include "models/llm/architecture.hpp"
 #include "models/llm/operator.hpp"
 #include "models/reference/block_formats.hpp"
 #include "models/reference/bounds_experts.hpp"
@@ -298,6 +299,23 @@ class FullLayerRun {
 };
 
 }  // namespace
+
+FullLayerRequest full_layer_request(const config::Catalogue& catalogue, const std::string& name) {
+  const auto model = config::load_entry<llm::Architecture>(name, catalogue).value;
+  FullLayerRequest request;
+  request.model = name;
+  request.hidden = model.hidden_size;
+  for (const llm::LayerGroup& group : model.layers) {
+    const auto* moe = std::get_if<llm::MoeFfn>(&group.ffn);
+    if (moe && moe->gated && moe->latent_width == 0 && moe->selection == llm::ExpertSelection::learned)
+      request.moe = *moe;
+  }
+  if (request.moe.experts == 0) {
+    throw config::InputError("no_experts",
+                             fmt::format("{} has no layer of gated experts that a router chooses", name));
+  }
+  return request;
+}
 
 FullLayer run_full_layer(const FullLayerRequest& request) { return FullLayerRun(request).run(); }
 

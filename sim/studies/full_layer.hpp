@@ -8,6 +8,7 @@
 
 #include "models/llm/feed_forward.hpp"
 #include "reports/text.hpp"
+#include "sim/config/document.hpp"
 #include "sim/config/node.hpp"
 #include "sim/serving/numerics.hpp"
 
@@ -34,6 +35,11 @@ struct FullLayer {
   serving::LayerCheck check;
   std::string output_sha256;  // of the result's bf16 bits
 };
+
+// The last kind of expert layer of a model of the catalogue. Throws config::InputError for a model that is
+// not there, or has no layer of gated experts that a router chooses.
+[[nodiscard]] FullLayerRequest full_layer_request(const config::Catalogue& catalogue,
+                                                  const std::string& name);
 
 // The layer with FP8 weights in blocks of 128 x 128. Weights of an expert are drawn from a counter-based
 // stream of its own, quantised, used and dropped, so only `jobs` experts are in memory. One row of every 16th

@@ -210,4 +210,21 @@ NumericsCheck check_numerics(const serving::Scenario& scenario) {
   return all;
 }
 
+ModelNumerics check_model_numerics(const config::Catalogue& catalogue, const std::string& name,
+                                   std::int64_t tp, std::int64_t ep) {
+  NumericsRequest request;
+  request.model = config::load_entry<llm::Architecture>(name, catalogue).value;
+  request.formats = request.model.published_formats();
+  request.layout.tp = tp;
+  request.layout.ep = ep;
+  // The encoder of a model takes no part.
+  llm::Architecture decoder = request.model;
+  decoder.encoder.clear();
+  for (llm::LayerGroup& group : decoder.layers) group.cross_attention.reset();
+  std::vector<std::string> problems = llm::layout_problems(decoder, request.layout);
+  if (!problems.empty())
+    throw config::InputError("illegal_layout", fmt::format("{}: {}", name, problems.front()));
+  return {name, check_numerics(request)};
+}
+
 }  // namespace moesim::studies

@@ -12,6 +12,7 @@
 #include "models/llm/layout.hpp"
 #include "models/llm/operator.hpp"
 #include "reports/text.hpp"
+#include "sim/config/document.hpp"
 #include "sim/config/node.hpp"
 #include "sim/serving/numerics.hpp"
 #include "sim/serving/scenario.hpp"
@@ -42,6 +43,10 @@ struct ModelNumerics {
   std::string model;
   serving::NumericsCheck check;
 };
+// A model of the catalogue with its published formats. Throws config::InputError for a model that is not
+// there and for ranks that it cannot have.
+[[nodiscard]] ModelNumerics check_model_numerics(const config::Catalogue& catalogue, const std::string& name,
+                                                 std::int64_t tp, std::int64_t ep);
 [[nodiscard]] std::string numerics_text(const std::vector<ModelNumerics>& models, bool each_property,
                                         const reports::Style& style);
 [[nodiscard]] config::Node numerics_json(const std::vector<ModelNumerics>& models);
