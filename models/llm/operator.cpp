@@ -124,7 +124,8 @@ Work work_of(const KeyChoice& op) {
 //    2 k v; and one product per element for the decay.
 //  - in chunks of c tokens, from the products of the chunked forms (arXiv 2412.06464, part 3.3; arXiv
 //    2405.21060, part 6): c (k + v) within the chunk and 2 k v with the state; delta rules another
-//    c (2 k + v + c / 3) for the triangular system of the chunk and k v for the prediction. The products of
+//    c (2 k + v) + (c - 1) (2 c - 1) / 6 for the triangular system of the chunk (the sum of the squares below
+//    c for its inverse) and k v for the prediction. Chunks are taken as whole. The products of
 //    queries and keys within the chunk are made once per key head, except by delta rules, whose kernels
 //    repeat key heads for each state.
 // Delta rules norm queries and keys.
@@ -140,10 +141,11 @@ Work work_of(const Recurrence& op) {
     work.other_flops = states * k * v;
   } else {
     const std::int64_t pair_states = delta ? states : op.tokens * op.key_heads;
-    const std::int64_t macs = c * v + 2 * k * v + (delta ? c * (2 * k + v + c / 3) + k * v : 0);
-    work.matmul_flops = 2 * (pair_states * c * k + states * macs);
+    const std::int64_t macs = c * v + 2 * k * v + (delta ? c * (2 * k + v) + k * v : 0);
+    const std::int64_t inverse = delta ? states * (c - 1) * (2 * c - 1) / 6 : 0;
+    work.matmul_flops = 2 * (pair_states * c * k + states * macs + inverse);
     // Decays within the chunk, and of the state once per chunk.
-    work.other_flops = states * (2 * c + k * v / c);
+    work.other_flops = states * 2 * c + states * k * v / c;
     work.specials = states * 2;
   }
   if (delta) {

@@ -51,6 +51,7 @@ struct AttentionCase {
         keys(size_parameter(golden, "nk")),
         value_dim(size_parameter(golden, "dv")) {
     const std::int64_t key_dim = size_parameter(golden, "d");
+    if (key_dim == 0) throw GoldenError(fmt::format("case {}: keys have no elements", golden.name()));
     expect_elements(golden, "o", heads * count * value_dim);
     expect_elements(golden, "lse", heads * count);
     queries.rows = heads_first(golden.f32("q"), heads, count, key_dim);
@@ -212,11 +213,13 @@ void run_latent(GoldenCase& golden) {
   expect_elements(golden, "attn_out", sizes.heads * tokens * sizes.value);
   expect_elements(golden, "lse", sizes.heads * tokens);
   expect_elements(golden, "rope_cache", (past + tokens) * sizes.rope);
-  const RopeConfig rope = golden_rope_config(golden, "rope.", sizes.rope);
   std::vector<std::int64_t> positions;
   for (std::int64_t t = 0; t < past + tokens; ++t) positions.push_back(t);
-  const RopeTable table =
-      rope_table(inverse_frequencies(rope), attention_factor(rope), RopeAngle::exact, positions);
+  RopeTable table;
+  if (sizes.rope > 0 && golden.has("rope")) {
+    const RopeConfig rope = golden_rope_config(golden, "rope.", sizes.rope);
+    table = rope_table(inverse_frequencies(rope), attention_factor(rope), RopeAngle::exact, positions);
+  }
   const RopeLayout layout =
       golden.flag_or("rope.interleaved", true) ? RopeLayout::interleaved : RopeLayout::half_split;
   const LatentWeights<float> weights = latent_weights(golden, sizes);

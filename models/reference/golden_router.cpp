@@ -1,6 +1,7 @@
 // Golden cases of routers, capacity and permutation.
 #include <cmath>
 #include <cstddef>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,14 @@ namespace moesim::reference {
 
 namespace {
 
+// A size from a file, small enough that products of three do not overflow.
+std::int64_t router_size(std::int64_t value) {
+  if (value < 1 || value > std::int64_t{1} << 20) {
+    throw GoldenError("a router's size " + std::to_string(value) + " is not from 1 to 2^20");
+  }
+  return value;
+}
+
 // f32 logits x w^T, [tokens, experts].
 struct CaseLogits {
   std::int64_t tokens = 0;
@@ -26,6 +35,8 @@ CaseLogits case_logits(const GoldenCase& golden) {
   const auto& x = golden.tensor("x").shape;
   const auto& w = golden.tensor("w").shape;
   if (x.size() != 2 || w.size() != 2) throw GoldenError("x and w of a router are matrices");
+  (void)router_size(x[0]);
+  (void)router_size(w[0]);
   CaseLogits logits{x[0], w[0], std::vector<float>(static_cast<std::size_t>(x[0] * w[0]))};
   NoProbe probe;
   router_logits(matrix(golden.f32("x"), x[0], x[1]), matrix(golden.f32("w"), w[0], w[1]), logits.values,
@@ -64,7 +75,7 @@ gate::GateSpec case_spec(const GoldenCase& golden) {
   } else if (order != "softmax_then_topk") {
     throw GoldenError("a router's order \"" + order + "\" is not known");
   }
-  spec.top_k = golden.integer("topk");
+  spec.top_k = router_size(golden.integer("topk"));
   spec.groups = golden.integer_or("n_group", 1);
   spec.kept_groups = golden.integer_or("topk_group", 1);
   const std::string group_score = golden.text_or("group_score", "max");
@@ -143,7 +154,13 @@ void run_base(GoldenCase& golden) {
 void run_capacity(GoldenCase& golden) {
   const auto experts_of_token = golden.i32("indices");
   const auto weights = golden.f64("weights");
-  const std::int64_t capacity = golden.integer("capacity");
+  const std::int64_t top_k = router_size(golden.integer("topk"));
+  const std::int64_t experts = router_size(golden.integer("experts"));
+  const std::int64_t capacity =
+      golden.has("capacity")
+          ? golden.integer("capacity")
+          : gate::capacity_of(std::ssize(experts_of_token) / top_k, top_k, experts,
+                              golden.number("capacity_factor"), golden.integer_or("min_capacity", 0));
   struct Named {
     const char* name;
     gate::DropOrder order;
@@ -154,8 +171,8 @@ void run_capacity(GoldenCase& golden) {
                                {"probs", gate::DropOrder::weights},
                                {"position", gate::DropOrder::position}};
   for (const Named& named : kOrders) {
-    const gate::Kept kept = gate::apply_capacity(experts_of_token, weights, golden.integer("topk"),
-                                                 golden.integer("experts"), capacity, named.order);
+    const gate::Kept kept =
+        gate::apply_capacity(experts_of_token, weights, top_k, experts, capacity, named.order);
     const std::string keep = "keep_" + std::string(named.name);
     const std::string slot = "slot_" + std::string(named.name);
     if (golden.has_tensor(keep)) golden.give_integers(keep, std::span<const std::uint8_t>(kept.keep));
@@ -165,7 +182,8 @@ void run_capacity(GoldenCase& golden) {
 
 void run_permutation(GoldenCase& golden) {
   const auto keep = golden.has_tensor("keep") ? golden.u8("keep") : std::span<const std::uint8_t>{};
-  const gate::Permutation result = gate::permute(golden.i32("indices"), golden.integer("experts"), keep);
+  const gate::Permutation result =
+      gate::permute(golden.i32("indices"), router_size(golden.integer("experts")), keep);
   golden.give("perm", std::span<const std::int64_t>(result.pair_of_row));
   golden.give("inverse", std::span<const std::int64_t>(result.row_of_pair));
   golden.give("offsets", std::span<const std::int64_t>(result.offsets));

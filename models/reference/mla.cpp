@@ -35,7 +35,9 @@ std::vector<float> normed(const std::vector<float>& rows, std::span<const float>
 LatentProjection latent_projection(std::span<const float> x, const LatentWeights<float>& weights,
                                    const LatentSizes& sizes, const RopeTable& table, RopeLayout layout,
                                    float epsilon) {
-  core::check(sizes.hidden > 0 && sizes.rope == 2 * table.pairs, "the table must fit the rotated part");
+  const bool rotates = table.pairs > 0;
+  core::check(sizes.hidden > 0 && (!rotates || sizes.rope == 2 * table.pairs),
+              "the table must fit the rotated part");
   const std::int64_t tokens = std::ssize(x) / sizes.hidden;
   const bool direct = sizes.query_rank == 0;
   std::vector<float> low(x.begin(), x.end());
@@ -57,13 +59,14 @@ LatentProjection latent_projection(std::span<const float> x, const LatentWeights
     for (std::int64_t head = 0; head < sizes.heads; ++head) {
       float* row = out.queries.data() + (head * tokens + t) * width;
       std::copy_n(queries.data() + (t * sizes.heads + head) * width, width, row);
-      rotate_head(std::span<float>(row + sizes.nope, static_cast<std::size_t>(sizes.rope)), table, t, layout,
-                  none);
+      if (rotates)
+        rotate_head(std::span<float>(row + sizes.nope, static_cast<std::size_t>(sizes.rope)), table, t,
+                    layout, none);
     }
     const float* from = cached.data() + t * sizes.cached_dim();
     out.latent_rows.insert(out.latent_rows.end(), from, from + sizes.latent);
     std::vector<float> rotated(from + sizes.latent, from + sizes.cached_dim());
-    rotate_head(std::span<float>(rotated), table, t, layout, none);
+    if (rotates) rotate_head(std::span<float>(rotated), table, t, layout, none);
     out.rope_rows.insert(out.rope_rows.end(), rotated.begin(), rotated.end());
   }
   out.latent_rows = normed(out.latent_rows, weights.key_value_norm, epsilon);

@@ -94,7 +94,8 @@ struct LatentProjection {
 };
 
 // Projections, norms (RMSNorm) and rotations of a layer's input x [tokens, hidden]; token t uses row t of the
-// table. Throws core::InvariantError for sizes that do not fit.
+// table; with an empty table nothing is rotated (Kimi K3). Throws core::InvariantError for sizes that do not
+// fit.
 [[nodiscard]] LatentProjection latent_projection(std::span<const float> x,
                                                  const LatentWeights<float>& weights,
                                                  const LatentSizes& sizes, const RopeTable& table,

@@ -23,5 +23,6 @@ class KernelsAction {
 
 [[nodiscard]] std::unique_ptr<KernelsAction> make_kernels_check();
 [[nodiscard]] std::unique_ptr<KernelsAction> make_kernels_route();
+[[nodiscard]] std::unique_ptr<KernelsAction> make_kernels_bench();
 
 }  // namespace moesim::cli

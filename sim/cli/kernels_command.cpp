@@ -13,6 +13,7 @@ std::vector<std::unique_ptr<KernelsAction>> make_kernels_actions() {
   std::vector<std::unique_ptr<KernelsAction>> all;
   all.push_back(make_kernels_check());
   all.push_back(make_kernels_route());
+  all.push_back(make_kernels_bench());
   return all;
 }
 

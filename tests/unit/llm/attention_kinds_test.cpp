@@ -108,8 +108,8 @@ TEST_CASE("scores, choice and recurrence: work by hand") {
   const std::int64_t within = c * c * k + c * c * v;      // Q K^T and its product with V
   const std::int64_t with_state = c * k * v + c * k * v;  // Q S, and K^T V into the state
   const std::int64_t triangular =
-      c * c * k + c * c * k + c * c * v + c * (c * (c / 3));  // K K^T, T K, T V, T
-  const std::int64_t prediction = c * k * v;                  // (T K) S
+      c * c * k + c * c * k + c * c * v + (c - 1) * c * (2 * c - 1) / 6;  // K K^T, T K, T V, T
+  const std::int64_t prediction = c * k * v;                              // (T K) S
   const Work chunk = work_of(Recurrence{RecurrentKind::lightning, Phase::prefill, 1, c, 1, 1, k, v});
   CHECK(chunk.matmul_flops == 2 * (within + with_state));
   const Work delta = work_of(Recurrence{RecurrentKind::kimi_delta, Phase::prefill, 1, c, 1, 1, k, v});
