@@ -293,10 +293,6 @@ class AttentionCounter {
     if (phase == llm::Phase::prefill) {
       reference::delta_rule_chunked<float>(inputs, p.sizes, p.options, std::span(state), std::span(out),
                                            probe);
-      ledger_.skip(key, CountQuantity::product_flops,
-                   "the operator says chunk x floor(chunk / 3) for the triangular system");
-      ledger_.skip(key, CountQuantity::other_flops,
-                   "the operator rounds the decay of a state per token down");
     } else {
       reference::delta_rule_recurrent<float>(inputs, p.sizes, p.options, std::span(state), std::span(out),
                                              probe);
