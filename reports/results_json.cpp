@@ -6,6 +6,7 @@
 #include <cmath>
 #include <optional>
 
+#include "reports/numerics.hpp"
 #include "sim/config/record.hpp"
 #include "sim/serving/memory_series.hpp"
 
@@ -303,6 +304,7 @@ Node results_node(const RunReport& report) {
   binds.set("remedy", text(results.binds_detail));
   node.set("binds", std::move(binds));
   node.set("checks", checks_node(results.checks));
+  if (results.numerics) node.set("numerics", numerics_node(*results.numerics));
   Node warnings = Node::array();
   for (const std::string& warning : results.warnings) warnings.items.push_back(text(warning));
   node.set("warnings", std::move(warnings));

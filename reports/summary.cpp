@@ -6,6 +6,7 @@
 #include <cmath>
 #include <iterator>
 
+#include "reports/numerics.hpp"
 #include "sim/config/record.hpp"
 #include "sim/config/render.hpp"
 #include "sim/serving/memory_series.hpp"
@@ -384,6 +385,8 @@ std::string checks(const Results& results, const Style& style) {
     if (!check.held)
       out += paragraph("  BROKEN ", printable(fmt::format("{}: {}", check.name, check.detail)), style);
   }
+  if (results.numerics)
+    out += numerics_sentence(*results.numerics, style) + numerics_failures(*results.numerics);
   return out;
 }
 

@@ -10,7 +10,8 @@ namespace {
 constexpr std::array<ExitCode, 8> kCodes = {{
     {kExitOk, "ok", "ran; every target that was asked for holds (a missed SLO counts only with --enforce)"},
     {kExitNo, "no",
-     "ran; the answer is no: an SLO is missed (--enforce) or an expectation failed (--expect)"},
+     "ran; the answer is no: an SLO is missed (--enforce), an expectation failed (--expect), or a check of "
+     "kernels or numerics did"},
     {kExitBadInput, "bad_input",
      "bad use or bad input: a flag, a file, a key, a unit, an unknown metric in a rule"},
     {kExitInfeasible, "infeasible",

@@ -113,6 +113,7 @@ int RunFlags::exit_code(const reports::RunReport& report, int signal) const {
   if (!std::all_of(results.checks.begin(), results.checks.end(), held)) return kExitInternal;
   if (results.end == serving::RunEnd::interrupted) return signal == SIGTERM ? kExitTerminate : kExitInterrupt;
   if (report.partial()) return kExitLimit;
+  if (results.numerics && !results.numerics->passed()) return kExitNo;
   if (enforce_ && results.slo_met == false) return kExitNo;
   if (const auto share = required_share(); share && reports::measured_share(results) < *share) return kExitNo;
   if (expect_ && !std::all_of(results.expect.begin(), results.expect.end(), held)) return kExitNo;

@@ -14,6 +14,7 @@
 #include "sim/core/units.hpp"
 #include "sim/execution/kernel_executor.hpp"
 #include "sim/execution/step_time.hpp"
+#include "sim/serving/numerics.hpp"
 
 namespace moesim::serving {
 
@@ -239,6 +240,7 @@ struct Results {
   std::vector<RuleResult> slo;
   std::vector<RuleResult> expect;
   std::vector<CheckResult> checks;
+  std::optional<NumericsCheck> numerics;  // where the scenario asks for it
   std::vector<std::string> warnings;
   std::uint64_t order_hash = 0;
   std::uint64_t events = 0;

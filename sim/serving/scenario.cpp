@@ -130,6 +130,19 @@ const config::Record<Prices>& record_of(config::Type<Prices>) {
   return record;
 }
 
+const config::Record<NumericsSettings>& record_of(config::Type<NumericsSettings>) {
+  using S = NumericsSettings;
+  static const auto record =
+      config::Record<S>("numerics", "Check of the arithmetic by the CPU reference kernels")
+          .optional("check", &S::check,
+                    "Run a scaled layer of each kind of the model through the reference kernels, with this "
+                    "layout and these formats")
+          .optional("tokens", &S::tokens, "New tokens of the prompt that is computed",
+                    config::between(2, 1024))
+          .optional("context", &S::context, "Tokens before them", config::between(0, 4096));
+  return record;
+}
+
 namespace {
 
 void check_layouts(const Scenario& scenario, config::Problems& problems) {
@@ -292,6 +305,7 @@ const config::Record<Scenario>& record_of(config::Type<Scenario>) {
           .optional("expect", &S::expect, "Facts that `run --expect` checks, in the form of \"slo\"")
           .optional("prices", &S::prices, "Prices")
           .optional("fidelity", &S::fidelity, "How a step is simulated")
+          .optional("numerics", &S::numerics, "Check of the arithmetic on the CPU")
           .optional("faults", &S::faults, "What is slow or gone for a while; needs kernel fidelity")
           .optional("background", &S::background,
                     "Traffic that is not the deployment's own; needs kernel fidelity")

@@ -18,6 +18,7 @@
 #include "models/routing/popularity.hpp"
 #include "sim/config/record.hpp"
 #include "sim/execution/disturbances.hpp"
+#include "sim/serving/numerics.hpp"
 #include "workloads/workload.hpp"
 
 namespace moesim::serving {
@@ -97,6 +98,7 @@ struct Scenario {
   std::vector<std::string> expect;  // the same form, on any metric of the results
   Prices prices;
   Fidelity fidelity = Fidelity::step;
+  NumericsSettings numerics;
   std::vector<execution::Fault> faults;        // only at kernel fidelity
   std::vector<execution::Traffic> background;  // likewise
   std::int64_t seed = 1;
@@ -119,6 +121,7 @@ struct Scenario {
 [[nodiscard]] const config::Record<MemorySettings>& record_of(config::Type<MemorySettings>);
 [[nodiscard]] const config::Record<KvSettings>& record_of(config::Type<KvSettings>);
 [[nodiscard]] const config::Record<Prices>& record_of(config::Type<Prices>);
+[[nodiscard]] const config::Record<NumericsSettings>& record_of(config::Type<NumericsSettings>);
 [[nodiscard]] const config::Record<Scenario>& record_of(config::Type<Scenario>);
 
 }  // namespace moesim::serving

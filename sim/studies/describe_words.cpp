@@ -64,6 +64,7 @@ std::vector<Place> scenario_places() {
   places.push_back({"memory", table_of<serving::MemorySettings>()});
   places.push_back({"kv", table_of<serving::KvSettings>()});
   places.push_back({"prices", table_of<serving::Prices>()});
+  places.push_back({"numerics", table_of<serving::NumericsSettings>()});
   places.push_back({"faults", table_of<execution::Fault>()});
   places.push_back({"background", table_of<execution::Traffic>()});
   return places;

@@ -14,6 +14,7 @@
 #include "sim/serving/routing_trace.hpp"
 #include "sim/studies/inputs.hpp"
 #include "sim/studies/kernel_accuracy.hpp"
+#include "sim/studies/numerics_check.hpp"
 #include "workloads/source.hpp"
 
 namespace moesim::studies {
@@ -173,6 +174,7 @@ reports::RunReport execute(const PreparedRun& prepared, const config::Catalogue&
   } catch (const config::InputError& error) {
     throw located(prepared.loaded, error);
   }
+  if (report.scenario.numerics.check) report.results.numerics = check_numerics(report.scenario);
   if (out_of_time && report.results.end == serving::RunEnd::interrupted) {
     report.results.end = serving::RunEnd::wall_limit;
   }

@@ -81,6 +81,65 @@ class KernelsCheck(unittest.TestCase):
         (self.root / "sums.bin").unlink()
         self.assertIn("sums.bin", self.check(code=2).stderr)
 
+    def test_scaled_layers_of_models(self):
+        document = json.loads(self.moesim("kernels", "check", "--model", "mixtral-8x7b", "--model", "minimax-text-01",
+                                          "--json", code=0).stdout)
+        self.assertEqual((document["passed"], document["failed"]), (2, 0))
+        numerics = document["models"][0]["numerics"]
+        self.assertTrue(numerics["passed"])
+        self.assertGreater(numerics["counts_compared"], 30)
+        self.assertEqual(numerics["counts_compared"], numerics["counts_equal"])
+        lightning = document["models"][1]["numerics"]["layers"][1]
+        self.assertIsNone(lightning["passed"])
+        self.assertIn("no reference kernel", lightning["not_checked"][0])
+        out = self.moesim("kernels", "check", "--model", "minimax-text-01", "--tp", "2", "--ep", "2", code=0).stdout
+        self.assertIn("not checked: minimax-text-01, attention", out)
+        self.assertIn("all 1 models passed", out)
+        self.assertIn("bit for bit", self.moesim("kernels", "check", "--model", "mixtral-8x7b", "-v", code=0).stdout)
+        self.assertIn("mixtral-8x7b,moe,2 of 8 experts",
+                      self.moesim("kernels", "check", "--model", "mixtral-8x7b", "--format", "csv", code=0).stdout)
+        for flags in (["--model", "mixtral-8x8b"], ["--model", "mixtral-8x7b", "--tp", "3"], ["--tp", "2"],
+                      ["--model", "mixtral-8x7b", "--ep", "2"], ["--model", "mixtral-8x7b", "--case", "pair"],
+                      ["--full-layer", "llama-3.1-8b"], ["--full-layer", "mixtral-8x7b", "--tp", "2"],
+                      ["--layer-tokens", "3"], ["--full-layer", "mixtral-8x7b", "--layer-tokens", "5000"]):
+            self.moesim("kernels", "check", *flags, code=2)
+
+    def test_a_layer_at_full_size(self):
+        done = self.moesim("kernels", "check", "--full-layer", "olmoe-1b-7b", "--layer-tokens", "2", "--json", code=0)
+        layer = json.loads(done.stdout)
+        self.assertEqual(sum(layer["rows_by_expert"]), 2 * 8)
+        self.assertEqual(layer["rows_by_expert"], layer["rows_by_expert_simulator"])
+        self.assertEqual(layer["numerics"]["counts_compared"], layer["numerics"]["counts_equal"])
+        self.assertIn("peak memory", done.stderr)
+
+    def test_a_scenario_with_numerics(self):
+        small = ["--set", "workload.stop.requests=5", "--set", "numerics.check=true", "--set", "numerics.tokens=16"]
+        demo = self.root / "demo.json"
+        demo.write_text(json.dumps({
+            "extends": str(pathlib.Path(__file__).parents[2] / "workloads" / "scenarios" / "demo.json"),
+            "numerics": {"check": False, "tokens": 32, "context": 96}}))
+        self.moesim("validate", demo, code=0)
+        out = self.moesim("run", demo, *small, "-o", self.root / "out", code=0).stdout
+        self.assertIn("numerics: passed, worst error", out)
+        results = json.loads((self.root / "out" / "results.json").read_text())
+        numerics = results["numerics"]
+        self.assertTrue(numerics["passed"])
+        self.assertEqual([layer["layer"] for layer in numerics["layers"]], ["dense", "attention", "moe"])
+        for layer in numerics["layers"]:
+            self.assertEqual(layer["layout"], "tp 8, dp 2, ep 16")
+            self.assertTrue(layer["passed"])
+            self.assertTrue(all(count["kernel"] == count["model"] for count in layer["counts"]))
+            self.assertTrue(all(claim["held"] for claim in layer["properties"]))
+            self.assertEqual(layer["sizes"][0], {"name": "hidden size", "model": 7168, "scaled": 256})
+        self.assertIn("weights fp8_block", numerics["layers"][2]["formats"])
+        # The same numbers again; none without the check; and a bounded size.
+        self.moesim("run", demo, *small, "-o", self.root / "again", code=0)
+        self.assertEqual((self.root / "out" / "results.json").read_bytes(),
+                         (self.root / "again" / "results.json").read_bytes())
+        self.moesim("run", demo, *small, "--set", "numerics.check=false", "-o", self.root / "none", code=0)
+        self.assertNotIn("numerics", json.loads((self.root / "none" / "results.json").read_text()))
+        self.moesim("run", demo, *small, "--set", "numerics.tokens=1", "-o", self.root / "bad", code=2)
+
     def test_actions(self):
         self.assertIn("check", self.moesim("kernels", "chekc", code=2).stderr)
         self.assertIn("ACTION is missing", self.moesim("kernels", code=2).stderr)
