@@ -68,6 +68,8 @@ void set_score(gate::GateSpec& spec, const std::string& score) {
 
 gate::GateSpec case_spec(const GoldenCase& golden) {
   gate::GateSpec spec;
+  // The vectors are those of exact arithmetic.
+  spec.logits = spec.scores = gate::Precision::f64;
   set_score(spec, golden.text("score"));
   const std::string order = golden.text_or("order", "softmax_then_topk");
   if (order == "topk_then_softmax") {

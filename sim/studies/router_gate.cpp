@@ -427,6 +427,7 @@ std::string gate_words(const gate::GateSpec& spec) {
 
 std::string gate_precision_words(const gate::GateSpec& spec) {
   const auto word = [](gate::Precision precision) {
+    if (precision == gate::Precision::f64) return "f64";
     return precision == gate::Precision::bf16 ? "bf16" : "f32";
   };
   return fmt::format("logits {}, scores {}, weights {}; of equal scores the lower expert wins",

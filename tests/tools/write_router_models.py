@@ -3,13 +3,15 @@
 
     tests/tools/write_router_models.py FOLDER
 
-The routers are computed here once more, in plain Python (double precision), after the formulas of the models.
+The routers are computed here once more, in plain Python, after the formulas of the models: logits in double
+precision, scores rounded to f32 after each operation, as the models compute them.
 Standard library only. tests/cli checks that the files of tests/support/routers are what this writes.
 """
 
 import json
 import math
 import pathlib
+import struct
 import sys
 
 import checkpoint_formats as formats
@@ -40,10 +42,19 @@ def best(scores, k):
     return sorted(range(len(scores)), key=lambda e: (-scores[e], e))[:k]
 
 
+def f32(x):
+    """The nearest f32; infinite where that overflows."""
+    return struct.unpack("<f", struct.pack("<f", x))[0] if abs(x) < 3.4e38 else math.copysign(math.inf, x)
+
+
+def sigmoid(logit):
+    return f32(1 / f32(1 + f32(math.exp(-f32(logit)))))
+
+
 def deepseek_v3(logits, bias, groups, kept, k):
     size = len(logits) // groups
-    corrected = [1 / (1 + math.exp(-l)) + b for l, b in zip(logits, bias)]
-    by_group = [sum(sorted(corrected[g * size : (g + 1) * size])[-2:]) for g in range(groups)]
+    corrected = [f32(sigmoid(l) + b) for l, b in zip(logits, bias)]
+    by_group = [f32(sum(sorted(corrected[g * size : (g + 1) * size])[-2:])) for g in range(groups)]
     inside = best(by_group, kept)
     return best([c if e // size in inside else -math.inf for e, c in enumerate(corrected)], k)
 

@@ -32,7 +32,7 @@ ExpertChoice choose_tokens(std::span<const float> logits, std::int64_t tokens, s
   const auto width = static_cast<std::size_t>(experts);
   std::vector<double> p(logits.begin(), logits.end());
   for (std::size_t first = 0; first < p.size(); first += width) {
-    detail::softmax(std::span<double>(p).subspan(first, width));
+    detail::softmax(std::span<double>(p).subspan(first, width), Precision::f64);
   }
   ExpertChoice choice;
   std::vector<double> column(static_cast<std::size_t>(tokens));
@@ -101,9 +101,9 @@ Choice choose_by_sinkhorn(std::span<const float> logits, std::int64_t tokens, st
     const auto row = logits.subspan(first, width);
     std::vector<double> scores(row.begin(), row.end());
     if (top == 1) {
-      for (double& score : scores) score = detail::sigmoid(score);
+      for (double& score : scores) score = detail::sigmoid(score, Precision::f64);
     } else {
-      detail::softmax(scores);
+      detail::softmax(scores, Precision::f64);
     }
     for (const std::int32_t e : top_k(std::span<const double>(plan.plan).subspan(first, width), top)) {
       choice.experts.push_back(e);

@@ -1,4 +1,4 @@
-// Routers that look at all tokens of a batch at once.
+// Routers that look at all tokens of a batch at once. They compute in f64.
 #pragma once
 
 #include <cstdint>

@@ -16,10 +16,6 @@ namespace moesim::gate {
 
 namespace {
 
-double rounded(double value, Precision precision) {
-  return precision == Precision::bf16 ? rounded_to_bf16(value) : value;
-}
-
 void check_spec(const GateSpec& spec, std::int64_t experts) {
   core::check(spec.top_k >= 1 && spec.top_k <= experts, "a router needs 1 <= top_k <= experts");
   core::check(spec.groups >= 1 && experts % spec.groups == 0, "groups of a router must divide its experts");
@@ -44,7 +40,7 @@ class Gate {
     } else {
       if (spec_.order == Order::score_then_choose) score_all();
       candidates_ = scores_;
-      add_choice_bias();
+      add_choice_bias(token);
       keep_groups();
       top_k(candidates_, spec_.top_k, chosen_);
       operations_.flops += experts_;
@@ -69,12 +65,27 @@ class Gate {
     detail::check_logits(logits, token);
     scores_.assign(logits.begin(), logits.end());
     total_ = 1.0;
+    divide_ = false;
     if (spec_.bias == Bias::logits) {
       for (std::size_t e = 0; e < scores_.size(); ++e) scores_[e] += static_cast<double>(bias_[e]);
       operations_.flops += experts_;
     }
     for (double& logit : scores_) logit = rounded(logit, spec_.logits);
+    check_sums(scores_, token);
   }
+
+  // A sum that overflows is infinite, and differences of two such ones could not be ordered.
+  static void check_sums(std::span<const double> sums, std::int64_t token) {
+    for (std::size_t e = 0; e < sums.size(); ++e) {
+      if (std::isfinite(sums[e])) continue;
+      throw LogitError("the router's value of token " + std::to_string(token) + " for expert " +
+                           std::to_string(e) + " overflows",
+                       token, static_cast<std::int64_t>(e));
+    }
+  }
+
+  // The result of one operation on scores or weights.
+  [[nodiscard]] double computed(double value) const { return gate::computed(value, spec_.scores); }
 
   void score_all() {
     if (spec_.score == Score::softmax) {
@@ -88,22 +99,24 @@ class Gate {
 
   // Where only the order and the quotients of scores matter, they stay undivided by their sum `total_`.
   void score_softmax() {
-    total_ = detail::exponentials(scores_);
+    total_ = detail::exponentials(scores_, spec_.scores);
     operations_.flops += 3 * experts_;  // maximum, difference, sum
     operations_.specials += experts_;
+    divide_ = true;
     if (spec_.bias == Bias::choice || spec_.scores == Precision::bf16 || spec_.epsilon != 0.0) {
-      for (double& score : scores_) score /= total_;
+      for (double& score : scores_) score = computed(score / total_);
       operations_.flops += experts_;
       total_ = 1.0;
+      divide_ = false;
     }
   }
 
   [[nodiscard]] double score_of(double logit) const {
     switch (spec_.score) {
       case Score::sigmoid:
-        return detail::sigmoid(logit);
+        return detail::sigmoid(logit, spec_.scores);
       case Score::sqrt_softplus:
-        return detail::sqrt_softplus(logit);
+        return detail::sqrt_softplus(logit, spec_.scores);
       default:
         return logit;
     }
@@ -119,11 +132,12 @@ class Gate {
     }
   }
 
-  void add_choice_bias() {
+  void add_choice_bias(std::int64_t token) {
     if (spec_.bias != Bias::choice) return;
     for (std::size_t e = 0; e < candidates_.size(); ++e) {
       candidates_[e] = rounded(candidates_[e] + static_cast<double>(bias_[e]), spec_.scores);
     }
+    check_sums(candidates_, token);
     operations_.flops += experts_;
   }
 
@@ -146,6 +160,7 @@ class Gate {
       group_scores_.push_back(group_score(std::span<const double>(candidates_).subspan(first, size)));
     }
     operations_.flops += experts_ + spec_.groups;
+    if (spec_.group_score == GroupScore::top_two_sum && size > 1) operations_.flops += spec_.groups;
     top_k(group_scores_, spec_.kept_groups, kept_);
     const double fill = spec_.group_fill == GroupFill::zero ? 0.0 : -std::numeric_limits<double>::infinity();
     for (std::size_t e = 0; e < candidates_.size(); ++e) {
@@ -166,7 +181,7 @@ class Gate {
     const auto k = static_cast<std::int64_t>(weights_.size());
     if (spec_.order == Order::choose_then_score) {
       if (spec_.score == Score::softmax) {
-        detail::softmax(weights_);
+        detail::softmax(weights_, spec_.scores);
         operations_.flops += 4 * k;
         operations_.specials += k;
       } else {
@@ -185,31 +200,31 @@ class Gate {
       if (spec_.renormalise == Renormalise::sum) {
         size += w;
       } else {
-        size += spec_.power == 1.0 ? std::fabs(w) : core::math::pow(std::fabs(w), spec_.power);
+        size += spec_.power == 1.0 ? std::fabs(w) : computed(core::math::pow(std::fabs(w), spec_.power));
       }
     }
     if (spec_.renormalise == Renormalise::norm && spec_.power != 1.0) {
-      size = core::math::pow(size, 1.0 / spec_.power);
+      size = computed(core::math::pow(computed(size), 1.0 / spec_.power));
     }
-    return size;
+    return computed(size);
   }
 
   void renormalise(std::int64_t k) {
     double divisor = total_;
     if (spec_.renormalise != Renormalise::none) {
-      divisor = size_of_weights() + spec_.epsilon;
+      divisor = computed(size_of_weights() + computed(spec_.epsilon));
       operations_.flops += 2 * k;
       if (spec_.renormalise == Renormalise::norm && spec_.power != 1.0) operations_.specials += k + 1;
-    } else if (total_ != 1.0) {
+    } else if (divide_) {
       operations_.flops += k;
     }
-    for (double& weight : weights_) weight /= divisor;
+    for (double& weight : weights_) weight = computed(weight / divisor);
   }
 
   void finish(std::int64_t token, Choice& choice) {
     if (spec_.scale != 1.0) {
       operations_.flops += static_cast<std::int64_t>(weights_.size());
-      for (double& weight : weights_) weight *= spec_.scale;
+      for (double& weight : weights_) weight = computed(weight * computed(spec_.scale));
     }
     for (std::size_t j = 0; j < weights_.size(); ++j) {
       if (!std::isfinite(weights_[j])) {
@@ -232,6 +247,7 @@ class Gate {
   std::vector<std::int32_t> chosen_;
   std::vector<std::int32_t> kept_;
   double total_ = 1.0;
+  bool divide_ = false;  // scores are still to be divided by total_
 };
 
 Choice empty_choice(std::int64_t tokens, std::int64_t top_k) {

@@ -47,10 +47,12 @@ enum class GroupFill : std::uint8_t {
   zero,  // an expert outside wins against a kept one with a negative score + bias
 };
 
-// In which type a value is rounded. f32: arithmetic is done in f64 and only the weights are rounded, so that
-// equal scores are those of equal logits. (Exponentials of f32 libraries differ in their last bits, so which
-// neighbours they merge cannot be reproduced.) bf16: each value is rounded, and ties are common.
-enum class Precision : std::uint8_t { f32, bf16 };
+// In which type a value is rounded. f32: every operation is rounded to f32, sums once, so that saturated
+// sigmoids and probabilities that underflow tie as they do in a model. Exponentials, logarithms and roots are
+// the f32 nearest to the true value; those of f32 libraries may lie beside it, so which neighbours in the
+// last bit merge is not theirs. bf16: computed in f32, and each value that is kept is rounded; ties are
+// common. f64: nothing is rounded, for comparison with exact arithmetic.
+enum class Precision : std::uint8_t { f32, bf16, f64 };
 
 struct GateSpec {
   Score score = Score::softmax;
@@ -71,7 +73,7 @@ struct GateSpec {
   double jitter = 0.01;
   Precision logits = Precision::f32;
   Precision scores = Precision::f32;
-  Precision weights = Precision::f32;
+  Precision weights = Precision::f32;  // at most f32, as Choice holds them
   // The weight multiplies the input of the expert and not its output (Llama 4). The gate does not look at it.
   bool weight_on_input = false;
   bool operator==(const GateSpec&) const = default;
@@ -107,9 +109,10 @@ struct Operations {
 
 // Chooses for `tokens` rows of `experts` logits. `bias`: one value per expert unless spec.bias is none.
 // Candidates with equal scores: the lower expert wins and comes first, for groups too. A token's choice
-// depends on its own row only. Throws LogitError for NaN and infinite logits and biases and for weights that
-// cannot be renormalised (their sum is 0); core::InvariantError for sizes that do not fit and for a spec that
-// cannot be (top_k > experts, groups that do not divide the experts).
+// depends on its own row only. Throws LogitError for NaN and infinite logits and biases, for sums with a
+// bias that overflow, and for weights that cannot be renormalised (their sum is 0); core::InvariantError for
+// sizes that do not fit and for a spec that cannot be (top_k > experts, groups that do not divide the
+// experts).
 [[nodiscard]] Choice choose(const GateSpec& spec, std::span<const float> logits, std::int64_t tokens,
                             std::int64_t experts, std::span<const float> bias = {},
                             Operations* operations = nullptr);

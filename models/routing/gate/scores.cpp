@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <limits>
 
+#include "models/routing/gate/rounding.hpp"
 #include "models/routing/gate/top_k.hpp"
 #include "sim/core/math.hpp"
 
@@ -20,27 +21,31 @@ void check_logits(std::span<const float> logits, std::int64_t token) {
   }
 }
 
-double sigmoid(double logit) { return 1.0 / (1.0 + core::math::exp(-logit)); }
-
-// ln(1 + e^l) = max(l, 0) + ln(1 + e^-|l|) neither overflows nor loses small values.
-double sqrt_softplus(double logit) {
-  const double tail = core::math::log1p(core::math::exp(-std::fabs(logit)));
-  return core::math::sqrt(std::max(logit, 0.0) + tail);
+double sigmoid(double logit, Precision precision) {
+  const double power = computed(core::math::exp(-logit), precision);
+  return computed(1.0 / computed(1.0 + power, precision), precision);
 }
 
-double exponentials(std::span<double> values) {
+// ln(1 + e^l) = max(l, 0) + ln(1 + e^-|l|) neither overflows nor loses small values.
+double sqrt_softplus(double logit, Precision precision) {
+  const double power = computed(core::math::exp(-std::fabs(logit)), precision);
+  const double tail = computed(core::math::log1p(power), precision);
+  return computed(core::math::sqrt(computed(std::max(logit, 0.0) + tail, precision)), precision);
+}
+
+double exponentials(std::span<double> values, Precision precision) {
   const double largest = *std::max_element(values.begin(), values.end());
   double sum = 0.0;
   for (double& value : values) {
-    value = core::math::exp(value - largest);
+    value = computed(core::math::exp(computed(value - largest, precision)), precision);
     sum += value;
   }
-  return sum;
+  return computed(sum, precision);
 }
 
-void softmax(std::span<double> values) {
-  const double sum = exponentials(values);
-  for (double& value : values) value /= sum;
+void softmax(std::span<double> values, Precision precision) {
+  const double sum = exponentials(values, precision);
+  for (double& value : values) value = computed(value / sum, precision);
 }
 
 // transformers, models/phimoe/modeling_phimoe.py `sparsemixer` (inference). In each round the threshold is
@@ -48,6 +53,7 @@ void softmax(std::span<double> values) {
 void sparsemix(const GateSpec& spec, std::span<const double> logits, std::vector<std::int32_t>& experts,
                std::vector<double>& weights, Operations& operations) {
   const auto n = static_cast<std::int64_t>(logits.size());
+  const double limit = computed(2.0 * spec.jitter, spec.scores);
   std::vector<double> left(logits.begin(), logits.end());
   for (std::int64_t round = 0; round < spec.top_k; ++round) {
     const std::int32_t best = top_k(left, 1).front();
@@ -56,15 +62,15 @@ void sparsemix(const GateSpec& spec, std::span<const double> logits, std::vector
     operations.flops += 5 * n;  // maximum, larger of |logit| and it, difference, quotient, threshold
     for (const double logit : left) {
       if (std::isinf(logit)) continue;  // chosen before
-      const double distance = largest - logit;
+      const double distance = computed(largest - logit, spec.scores);
       const double scale = std::max(std::fabs(logit), largest);  // 0 only where the distance is 0 too
-      if (scale > 0.0 && distance / scale > 2.0 * spec.jitter) continue;
-      sum += core::math::exp(-distance);
+      if (scale > 0.0 && computed(distance / scale, spec.scores) > limit) continue;
+      sum += computed(core::math::exp(-distance), spec.scores);
       operations.flops += 1;
       operations.specials += 1;
     }
     experts.push_back(best);
-    weights.push_back(1.0 / sum);
+    weights.push_back(computed(1.0 / computed(sum, spec.scores), spec.scores));
     operations.flops += 1;
     left[static_cast<std::size_t>(best)] = -std::numeric_limits<double>::infinity();
   }

@@ -12,13 +12,15 @@ namespace moesim::gate::detail {
 // Throws LogitError if a logit is NaN or infinite.
 void check_logits(std::span<const float> logits, std::int64_t token);
 
-[[nodiscard]] double sigmoid(double logit);
-[[nodiscard]] double sqrt_softplus(double logit);
+// Each operation is rounded as computed() does.
+[[nodiscard]] double sigmoid(double logit, Precision precision);
+[[nodiscard]] double sqrt_softplus(double logit, Precision precision);
 
-// Replaces the values by exp(value - max) and returns their sum.
-double exponentials(std::span<double> values);
+// Replaces the values by exp(value - max) and returns their sum, which is rounded once: the order in which
+// kernels add differs.
+double exponentials(std::span<double> values, Precision precision);
 // Replaces the values by their softmax.
-void softmax(std::span<double> values);
+void softmax(std::span<double> values, Precision precision);
 
 // sparsemixer of one row of logits: appends top_k experts and their weights.
 void sparsemix(const GateSpec& spec, std::span<const double> logits, std::vector<std::int32_t>& experts,

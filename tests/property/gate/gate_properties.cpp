@@ -58,6 +58,7 @@ GateSpec arbitrary_spec(std::int64_t experts) {
   spec.group_score = *rc::gen::element(GroupScore::maximum, GroupScore::top_two_sum);
   spec.group_fill = *rc::gen::element(GroupFill::minus_infinity, GroupFill::zero);
   spec.scale = *rc::gen::element(1.0, 2.5);
+  spec.scores = spec.logits = Precision::f64;
   return spec;
 }
 
@@ -130,6 +131,55 @@ SlowChoice slow_choose(const GateSpec& spec, std::vector<double> l, const std::v
   return choice;
 }
 
+struct FloatChoice {
+  Indices experts;
+  std::vector<float> weights;
+};
+
+// Softmax or sigmoid scores, a correction, groups and renormalisation in float variables. Exponentials are
+// the nearest floats, sums are rounded once.
+FloatChoice float_choose(const GateSpec& spec, std::vector<float> s, const std::vector<float>& bias) {
+  const auto power = [](float x) { return static_cast<float>(std::exp(static_cast<double>(x))); };
+  if (spec.score == Score::softmax) {
+    const float largest = *std::max_element(s.begin(), s.end());
+    for (float& v : s) v = power(v - largest);
+    const auto total = static_cast<float>(std::accumulate(s.begin(), s.end(), 0.0));
+    for (float& v : s) v = v / total;
+  } else {
+    for (float& v : s) v = 1.0F / (1.0F + power(-v));
+  }
+  std::vector<float> c = s;
+  for (std::size_t e = 0; e < c.size(); ++e) c[e] = c[e] + bias[e];
+  const std::size_t size = c.size() / static_cast<std::size_t>(spec.groups);
+  std::vector<double> of_group;
+  for (std::size_t first = 0; first < c.size(); first += size) {
+    std::vector<float> group(c.begin() + static_cast<std::ptrdiff_t>(first),
+                             c.begin() + static_cast<std::ptrdiff_t>(first + size));
+    std::sort(group.rbegin(), group.rend());
+    const float pair =
+        spec.group_score == GroupScore::top_two_sum && size > 1 ? group[0] + group[1] : group[0];
+    of_group.push_back(static_cast<double>(pair));
+  }
+  const Indices kept = slow_top_k(of_group, spec.kept_groups);
+  std::vector<double> masked;
+  for (std::size_t e = 0; e < c.size(); ++e) {
+    const bool inside = std::count(kept.begin(), kept.end(), static_cast<std::int32_t>(e / size)) > 0;
+    masked.push_back(inside ? static_cast<double>(c[e]) : -std::numeric_limits<double>::infinity());
+  }
+  FloatChoice choice{slow_top_k(masked, spec.top_k), {}};
+  double sum = 0.0;
+  for (const std::int32_t e : choice.experts) {
+    choice.weights.push_back(s[static_cast<std::size_t>(e)]);
+    sum += static_cast<double>(choice.weights.back());
+  }
+  for (float& w : choice.weights) {
+    if (spec.renormalise == Renormalise::sum)
+      w = w / (static_cast<float>(sum) + static_cast<float>(spec.epsilon));
+    w = w * static_cast<float>(spec.scale);
+  }
+  return choice;
+}
+
 bool finite_weights(const SlowChoice& choice) {
   return std::all_of(choice.weights.begin(), choice.weights.end(), [](double w) { return std::isfinite(w); });
 }
@@ -165,6 +215,31 @@ TEST_CASE("the gate equals the formulas written out") {
         const double w = want.weights[j];
         RC_ASSERT(std::fabs(static_cast<double>(got.weights[j]) - w) <= 1e-7 * std::fabs(w) + 1e-30);
       }
+    }
+  }));
+}
+
+TEST_CASE("f32 routers equal arithmetic on floats, bit by bit") {
+  CHECK(rc::check([] {
+    for (int round = 0; round < 5; ++round) {
+      const std::int64_t experts = 4 * number(1, 12);
+      GateSpec spec = arbitrary_spec(experts);
+      spec.scores = spec.logits = Precision::f32;
+      spec.score = *rc::gen::element(Score::softmax, Score::sigmoid);
+      spec.order = Order::score_then_choose;
+      spec.renormalise = *rc::gen::element(Renormalise::none, Renormalise::sum);
+      spec.bias = Bias::choice;
+      spec.group_fill = GroupFill::minus_infinity;
+      // Far from 0, where sigmoids saturate, and with corrections that swallow bits.
+      std::vector<float> logits = coarse(experts);
+      for (float& l : logits) l *= 8.0F;
+      std::vector<float> bias = coarse(experts);
+      for (float& b : bias) b *= *rc::gen::element(0.0F, 1.0F, 1024.0F);
+      const FloatChoice want = float_choose(spec, logits, bias);
+      if (!std::isfinite(want.weights.front())) continue;
+      const Choice got = choose(spec, logits, 1, experts, bias);
+      RC_ASSERT(got.experts == want.experts);
+      RC_ASSERT(got.weights == want.weights);
     }
   }));
 }
@@ -247,6 +322,7 @@ TEST_CASE("softmax then choose and renormalise is choose then softmax") {
     GateSpec first;
     first.top_k = number(1, experts);
     first.renormalise = Renormalise::sum;
+    first.scores = Precision::f64;
     GateSpec second = first;
     second.order = Order::choose_then_score;
     second.renormalise = Renormalise::none;
@@ -364,6 +440,7 @@ TEST_CASE("expert choice: each expert's weights fall, and no token left out has 
     RC_ASSERT(choice.tokens.size() == static_cast<std::size_t>(experts * capacity));
     GateSpec all;  // a softmax of every expert
     all.top_k = experts;
+    all.scores = Precision::f64;
     const Choice scores = choose(all, logits, tokens, experts);
     std::vector<double> p(logits.size());
     for (std::size_t i = 0; i < p.size(); ++i) {

@@ -53,11 +53,66 @@ TEST_CASE("equal scores go to the lowest expert first, also under a bias and wit
   CHECK_THROWS_AS(top_k(std::vector<double>{1}, 2), core::InvariantError);
 }
 
-TEST_CASE("far apart logits keep their order although their f32 probabilities underflow") {
-  // exp(-200) is 0 in f32, so a router that ranks f32 probabilities would choose expert 1.
-  const Choice choice = one_token(best(2), {0, -300, -200});
-  CHECK(choice.experts == Indices{0, 2});
+TEST_CASE("probabilities that underflow tie in f32, and do not in f64 or where logits are chosen") {
+  // exp(-200) is 0 in f32: the lower expert wins.
+  GateSpec spec = best(2);
+  const Choice choice = one_token(spec, {0, -300, -200});
+  CHECK(choice.experts == Indices{0, 1});
   CHECK(choice.weights[1] == 0.0F);
+  spec.scores = Precision::f64;
+  CHECK(one_token(spec, {0, -300, -200}).experts == Indices{0, 2});
+  spec.scores = Precision::f32;
+  spec.order = Order::choose_then_score;
+  CHECK(one_token(spec, {0, -300, -200}).experts == Indices{0, 2});
+}
+
+TEST_CASE("saturated sigmoids, corrected scores, group sums and square roots tie as f32 numbers do") {
+  // 1 + exp(-18) is 1 in f32. At 17 it is too; the quotient rounded once would be 1 - 2^-24.
+  GateSpec spec = best(1, Score::sigmoid);
+  const auto chosen = [&](const std::vector<float>& logits, const std::vector<float>& bias = {}) {
+    return one_token(spec, logits, bias).experts.front();
+  };
+  CHECK(chosen({18, 20, 0, 0}) == 0);
+  CHECK(chosen({17, 20, 0, 0}) == 0);
+  CHECK(chosen({16, 20, 0, 0}) == 1);
+  CHECK(chosen({-120, -100}) == 0);  // exp(100) overflows, the quotient is 0
+  spec.scores = Precision::f64;
+  CHECK(chosen({18, 20, 0, 0}) == 1);
+  CHECK(chosen({-120, -100}) == 1);
+  // Scores that differ by 2e-7 are one number beside a correction of 64.
+  spec = best(1, Score::sigmoid);
+  CHECK(chosen({0, 8e-7F}) == 1);
+  spec.bias = Bias::choice;
+  CHECK(chosen({0, 8e-7F}, {64, 64}) == 0);
+  spec.scores = Precision::f64;
+  CHECK(chosen({0, 8e-7F}, {64, 64}) == 1);
+  // Group sums: 1 + 2^-24 is 1.
+  spec = best(1, Score::identity);
+  spec.groups = 2;
+  spec.group_score = GroupScore::top_two_sum;
+  CHECK(chosen({0.5F, 0.5F, 1, 0x1p-24F}) == 0);
+  spec.scores = Precision::f64;
+  CHECK(chosen({0.5F, 0.5F, 1, 0x1p-24F}) == 2);
+  // The root halves a relative difference: neighbours merge.
+  spec = best(1, Score::sqrt_softplus);
+  CHECK(chosen({100, std::nextafter(100.0F, 101.0F)}) == 0);
+  spec.scores = Precision::f64;
+  CHECK(chosen({100, std::nextafter(100.0F, 101.0F)}) == 1);
+  // The published router.
+  const GateSpec deepseek = find_family("deepseek-v3")->spec;
+  std::vector<float> logits(256, -1.0F);
+  logits[7] = 18.0F;
+  logits[9] = 20.0F;
+  CHECK(one_token(deepseek, logits, std::vector<float>(256, 0.0F)).experts[0] == 7);
+}
+
+TEST_CASE("a sum with a bias that overflows is an error") {
+  GateSpec spec = best(1);
+  spec.bias = Bias::logits;
+  CHECK_THROWS_AS(one_token(spec, {3e38F, 3e38F}, {3e38F, 0}), LogitError);
+  spec.bias = Bias::choice;
+  spec.score = Score::identity;
+  CHECK_THROWS_AS(one_token(spec, {0, -3e38F}, {0, -3e38F}), LogitError);
 }
 
 TEST_CASE("bf16 logits and scores make ties that f32 ones do not") {
