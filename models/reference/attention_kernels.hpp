@@ -59,26 +59,32 @@ void naive_row(const QueryRows<Query>& queries, std::int64_t head, std::int64_t 
     if (score > maximum || std::isnan(score)) maximum = score;
     scores.push_back(score);
     seen.push_back(position);
+    probe.macs(all.key_dim, 0);
+    probe.flops(2);
+    rule.count_cap(probe);
   }
-  const auto unmasked = std::ssize(scores);
-  probe.macs(unmasked * (all.key_dim + all.value_dim), 0);
+  // No exponential is defined where all scores overflowed to -infinity.
+  if (maximum == kMinusInfinity<Real>) scores.clear();
   std::vector<Real> values(static_cast<std::size_t>(all.value_dim));
   Real sum = 0;
   for (std::size_t j = 0; j < scores.size(); ++j) {
-    if (scores[j] == kMinusInfinity<Real>) continue;
     Real probability = exponential(scores[j] - maximum);
     sum += probability;
+    probe.flops(2);
+    probe.specials(1);
     if (rule.bf16_probabilities) {
       probability = static_cast<Real>(rounded_to_bf16(static_cast<float>(probability)));
     }
     const float* value = all.value(seen[j]);
     for (std::size_t i = 0; i < values.size(); ++i) values[i] += probability * static_cast<Real>(value[i]);
+    probe.macs(all.value_dim, 0);
   }
   if (!queries.sinks.empty() && maximum != kMinusInfinity<Real>) {
     sum += exponential(static_cast<Real>(to_float(queries.sinks[static_cast<std::size_t>(head)])) - maximum);
   }
   Real* out = output.rows.row(head, index);
   for (std::size_t i = 0; i < values.size(); ++i) out[i] = sum == Real{0} ? Real{0} : values[i] / sum;
+  if (sum != Real{0}) probe.flops(all.value_dim);
   if (!output.lse.empty()) {
     output.lse[static_cast<std::size_t>(head * output.rows.rows + index)] = log_sum(maximum, sum);
   }
@@ -102,7 +108,8 @@ template <class Query, class P>
 
 // Scores of all keys, their maximum, then exponentials and sums in ascending order of keys, all in Real:
 // double is the oracle of the other kernels. Same shapes as attention_tiled. bf16_probabilities rounds in
-// double, too. Executed multiply-accumulates are those of the full square.
+// double, too. Counts scores, exponentials and products where it does them; `executed_macs` are those of the
+// full square, which it does not multiply.
 template <class Real, class Query, KeyValueSource Source, class P = NoProbe>
 void attention_naive(const QueryRows<Query>& queries, const Source& source, const AttentionOptions& options,
                      const AttentionOutput<Real, Real>& output, P&& probe = P{}) {
@@ -125,9 +132,9 @@ void attention_naive(const QueryRows<Query>& queries, const Source& source, cons
 //  - queries [Hq, nq, d], keys [Hkv, nk, d] and values [Hkv, nk, dv] of `source`, Hq a multiple of Hkv: query
 //    head h reads KV head h / (Hq / Hkv);
 //  - the result is rounded once where it is stored as bf16.
-// Counts: by pair the operations of llm::work_of(Attention); executed multiply-accumulates are whole tiles
-// (padding is counted, not multiplied); rescaling is `extra`. Throws core::InvariantError for shapes that do
-// not fit. Error: attention_bounds().
+// Counts: by pair the operations of llm::work_of(Attention), each in the loop that does it; `executed_macs`
+// are the scheduled ones, of whole tiles, whose padding this plain code does not multiply; rescaling is
+// `extra`. Throws core::InvariantError for shapes that do not fit. Error: attention_bounds().
 template <class Query, KeyValueSource Source, class Out, class P = NoProbe>
 void attention_tiled(const QueryRows<Query>& queries, const Source& source, const AttentionOptions& options,
                      const AttentionOutput<Out>& output, P&& probe = P{}) {
@@ -185,7 +192,7 @@ void attention_decode(const QueryRows<Query>& queries, const Source& source, con
 
 // Attention over chosen keys (DeepSeek sparse attention): query i reads the keys at chosen[i x top_k], ...,
 // in that order, up to the first negative entry. Keys are gathered query by query into tiles of `tile.keys`;
-// `options.mask` and `options.only` are not used. Executed rows: the heads of a group, in whole tiles of
+// `options.mask` and `options.only` are not used. Scheduled rows: the heads of a group, in whole tiles of
 // `tile.queries`. Throws core::InvariantError for a chosen key that the source does not have.
 template <class Query, KeyValueSource Source, class Out, class P = NoProbe>
 void attention_chosen(const QueryRows<Query>& queries, const Source& source,

@@ -64,6 +64,13 @@ struct ScoreRule {
     if constexpr (P::has(Fault::drop_soft_cap)) return s;
     return soft_cap > Real{0} ? soft_cap * hyperbolic_tangent(s / soft_cap) : s;
   }
+  // Counts the cap of one score: division, product and hyperbolic tangent.
+  template <class P>
+  void count_cap(P& probe) const {
+    if (!(soft_cap > Real{0})) return;
+    probe.flops(2);
+    probe.specials(1);
+  }
 };
 
 // Rows of keys and values as f32: positions begin, ..., end - 1 of one KV head.
@@ -139,32 +146,38 @@ struct QueryRow {
   std::vector<float> values;  // running sum of probabilities x values
 };
 
-// Scores of the row's keys in the tile; -infinity where a custom mask hides one. Returns the unmasked ones.
+// Room for one row's work on one tile.
+struct TileScratch {
+  std::vector<std::int64_t> seen;  // positions of the keys that the row may see
+  std::vector<float> scores;       // one per seen key; -infinity only where the score overflowed
+  std::vector<float> values;
+};
+
+// Scores of the keys in the tile that the row may see. Returns the largest; NaN if one is.
 template <class P>
-std::int64_t score_tile(const QueryRow& row, const KeyTile& tile, KeyRange range, const AttentionMask& mask,
-                        const ScoreRule<float>& rule, std::vector<float>& scores, P& probe) {
-  scores.resize(static_cast<std::size_t>(range.end - range.begin));
-  std::int64_t unmasked = 0;
+float score_tile(const QueryRow& row, const KeyTile& tile, KeyRange range, const AttentionMask& mask,
+                 const ScoreRule<float>& rule, TileScratch& scratch, P& probe) {
+  scratch.seen.clear();
+  scratch.scores.clear();
+  float maximum = kMinusInfinity<float>;
   for (std::int64_t position = range.begin; position < range.end; ++position) {
-    float& score = scores[static_cast<std::size_t>(position - range.begin)];
     const bool inside = position >= row.visible.begin && position < row.visible.end;
-    if (!inside || !custom_allows(mask, row.index, position)) {
-      score = kMinusInfinity<float>;
-      if constexpr (P::has(Fault::cap_after_mask)) score = -rule.soft_cap;
+    const bool visible = inside && custom_allows(mask, row.index, position);
+    float score = -rule.soft_cap;
+    if (visible) {
+      score = rule.score<P>(dot<float>(row.query.data(), tile.key(position), tile.key_dim));
+      probe.macs(tile.key_dim, 0);
+      probe.flops(1);
+      rule.count_cap(probe);
+    } else if constexpr (!P::has(Fault::cap_after_mask)) {
       continue;
     }
-    ++unmasked;
-    score = rule.score<P>(dot<float>(row.query.data(), tile.key(position), tile.key_dim));
+    scratch.seen.push_back(position);
+    scratch.scores.push_back(score);
+    maximum = score > maximum || std::isnan(score) ? score : maximum;
+    probe.flops(1);
   }
-  probe.macs(unmasked * (tile.key_dim + tile.value_dim), 0);
-  // Scaling, running maximum, subtraction and sum.
-  probe.flops(4 * unmasked);
-  probe.specials(unmasked);
-  if (rule.soft_cap > 0.0F) {
-    probe.flops(2 * unmasked);
-    probe.specials(unmasked);
-  }
-  return unmasked;
+  return maximum;
 }
 
 // Raises the running maximum to `maximum`.
@@ -181,36 +194,33 @@ void raise_maximum(QueryRow& row, float maximum, P& probe) {
   row.maximum = maximum;
 }
 
-// Room for one row's work on one tile.
-struct TileScratch {
-  std::vector<float> scores;
-  std::vector<float> values;
-};
-
-// Takes the keys of a tile into the row.
+// Takes the keys of a tile into the row. Whether a key is seen is decided by the masks and never by its
+// score: products of finite queries and keys may overflow to -infinity, which is weight 0 beside a larger
+// score. Where all scores so far did, no exponential is defined and none is taken: such keys leave the row
+// as it is, and a row of nothing else ends with result 0 and log-sum-exp -infinity.
 template <class P>
 void attend(QueryRow& row, const KeyTile& tile, const AttentionMask& mask, const ScoreRule<float>& rule,
             TileScratch& scratch, P& probe) {
   KeyRange range{std::max(row.visible.begin, tile.begin), std::min(row.visible.end, tile.end)};
   if constexpr (P::has(Fault::cap_after_mask)) range = {tile.begin, tile.end};
   if (range.begin >= range.end) return;
-  std::vector<float>& scores = scratch.scores;
-  score_tile(row, tile, range, mask, rule, scores, probe);
-  float maximum = kMinusInfinity<float>;
-  for (const float score : scores) maximum = score > maximum || std::isnan(score) ? score : maximum;
-  if (maximum == kMinusInfinity<float>) return;
+  const float maximum = score_tile(row, tile, range, mask, rule, scratch, probe);
+  if (scratch.seen.empty()) return;
   if (!(maximum <= row.maximum)) raise_maximum(row, maximum, probe);
+  if (row.maximum == kMinusInfinity<float>) return;
   float sum = 0.0F;
   scratch.values.assign(row.values.size(), 0.0F);
-  for (std::int64_t position = range.begin; position < range.end; ++position) {
-    const float score = scores[static_cast<std::size_t>(position - range.begin)];
-    if (score == kMinusInfinity<float>) continue;
-    float probability = exponential(score - row.maximum);
+  for (std::size_t j = 0; j < scratch.seen.size(); ++j) {
+    float probability = exponential(scratch.scores[j] - row.maximum);
     sum += probability;
+    // Subtraction and sum.
+    probe.flops(2);
+    probe.specials(1);
     if (rule.bf16_probabilities) probability = rounded_to_bf16(probability);
-    const float* value = tile.value(position);
+    const float* value = tile.value(scratch.seen[j]);
     for (std::int64_t i = 0; i < tile.value_dim; ++i)
       scratch.values[static_cast<std::size_t>(i)] += probability * value[i];
+    probe.macs(tile.value_dim, 0);
   }
   row.sum += sum;
   for (std::size_t i = 0; i < row.values.size(); ++i) row.values[i] += scratch.values[i];
@@ -220,13 +230,15 @@ void attend(QueryRow& row, const KeyTile& tile, const AttentionMask& mask, const
 // Adds a sink's score to the row's sum.
 template <class P>
 void add_sink(QueryRow& row, float sink, P& probe) {
-  probe.specials(1);
-  probe.flops(1);
   if constexpr (P::has(Fault::drop_sink)) return;
   if (sink == kMinusInfinity<float>) return;
   if (!(sink <= row.maximum)) raise_maximum(row, sink, probe);
   const float weight = exponential(sink - row.maximum);
   row.sum += weight;
+  // The operator counts the exponential and the sum, but not the subtraction.
+  probe.specials(1);
+  probe.flops(1);
+  probe.extra(1, 0);
   if constexpr (P::has(Fault::sink_in_values)) {
     for (float& value : row.values) value += weight;
   }
@@ -245,13 +257,13 @@ void finish(QueryRow& row, const QueryRows<Query>& queries, const AttentionOutpu
   const bool empty = row.sum == 0.0F;
   for (std::int64_t i = 0; i < width; ++i)
     store(empty ? 0.0F : row.values[static_cast<std::size_t>(i)] / row.sum, out[i]);
-  probe.flops(width);
+  if (!empty) probe.flops(width);
   probe.touch(Operand::result, tensor_of(AttentionTensor::result), output.rows.index(row.head, row.index),
               width, kBitsOf<Out>);
   if (output.lse.empty()) return;
   const std::int64_t at = row.head * output.rows.rows + row.index;
   output.lse[static_cast<std::size_t>(at)] = log_sum(row.maximum, row.sum);
-  probe.extra(1, 1);
+  if (!empty) probe.extra(1, 1);
   probe.touch(Operand::result, tensor_of(AttentionTensor::lse), at, 1, kBitsOf<float>);
 }
 

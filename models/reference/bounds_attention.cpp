@@ -14,6 +14,8 @@ double growth(double x) { return x < 1.0 ? x + x * x : core::math::exp(x) - 1.0;
 struct Weights {
   std::vector<double> share;   // p_j
   std::vector<double> spread;  // A_j
+  double sink_share = 0.0;     // p of the sink
+  double largest = 0.0;        // score
   double sum_spread = 0.0;     // B
   double lse = 0.0;
 };
@@ -46,12 +48,109 @@ Weights weights_of(std::span<const double> scores, std::span<const double> error
     weights.share.push_back(hidden ? 0.0 : core::math::exp(scores[j] - weights.lse));
     weights.spread.push_back(hidden ? 0.0 : add(scores[j], errors[j]));
   }
-  if (sink != detail::kMinusInfinity<double>) add(sink, 0.0);
+  weights.largest = largest;
+  if (sink != detail::kMinusInfinity<double>) {
+    add(sink, 0.0);
+    weights.sink_share = core::math::exp(sink - weights.lse);
+  }
   weights.sum_spread = core::math::log1p(excess);
   return weights;
 }
 
+// The largest sum over `keys` neighbours among the terms, at any place: twice that of aligned runs bounds it.
+double largest_run(std::span<const double> terms, std::int64_t keys) {
+  double largest = 0.0, sum = 0.0;
+  for (std::size_t j = 0; j < terms.size(); ++j) {
+    if (std::cmp_equal(static_cast<std::int64_t>(j) % keys, 0)) sum = 0.0;
+    sum += terms[j];
+    largest = std::max(largest, sum);
+  }
+  return 2.0 * largest;
+}
+
+// sum_k c_k^2 u^2 of one element: `pulls` are p_j |v_j - o|, `parts` p_j |v_j| and `result` |o|; for the
+// log-sum-exp all are p_j and 1.
+double likely_squares(const detail::SoftmaxRow& row, const Weights& weights, std::span<const double> pulls,
+                      std::span<const double> parts, double result) {
+  const double u = detail::kUnitF32, steps = static_cast<double>(row.tiles + 1);
+  double own = 0.0, moved = 0.0, total = 0.0, products = 0.0, range = 0.0;
+  for (std::size_t j = 0; j < pulls.size(); ++j) {
+    if (row.scores[j] == detail::kMinusInfinity<double>) continue;
+    const double distance = weights.largest - row.scores[j];
+    range = std::max(range, distance);
+    // Score, subtraction and exponential.
+    own +=
+        pulls[j] * pulls[j] * (row.score_roots[j] * row.score_roots[j] + u * u * (distance * distance + 1.0));
+    products += parts[j] * parts[j];
+    moved += pulls[j];
+    total += parts[j];
+  }
+  if (weights.sink_share > 0.0) {
+    const double distance = weights.largest - row.sink, pull = weights.sink_share * result;
+    range = std::max(range, distance);
+    own += pull * pull * u * u * (distance * distance + 1.0);
+    moved += pull;
+  }
+  const auto keys = static_cast<double>(std::min(row.tile_keys, std::ssize(row.scores)));
+  const double run = largest_run(parts, row.tile_keys);
+  const double weight_run = largest_run(weights.share, row.tile_keys);
+  // Factors of rescaling, which earlier keys share; the products with them and the sums of tiles; sums within
+  // a tile, of values and of weights; the division.
+  double squares = moved * moved * (range * range + steps) + 2.0 * steps * (total * total + result * result);
+  squares +=
+      products + keys * (total * std::min(run, total)) + result * result * keys * std::min(weight_run, 1.0);
+  return own + u * u * (squares + result * result);
+}
+
+// Likely bounds where they are below the worst cases in `out`; returns that of the log-sum-exp, which is at
+// most `worst`.
+double likely_row_bounds(const detail::SoftmaxRow& row, const Weights& weights, double underflow,
+                         double worst, double* out) {
+  const auto width = static_cast<std::size_t>(row.value_dim);
+  const std::size_t count = row.scores.size();
+  double spread = 0.0;
+  for (const double own : weights.spread) spread = std::max(spread, own);
+  spread += weights.sum_spread;
+  if (spread >= 0.125) return worst;
+  std::vector<double> pulls(count), parts(count);
+  for (std::size_t c = 0; c < width; ++c) {
+    double exact = 0.0, plain = 0.0, total = 0.0, rounding = 0.0;
+    for (std::size_t j = 0; j < count; ++j) exact += weights.share[j] * row.values[j * width + c];
+    for (std::size_t j = 0; j < count; ++j) {
+      const double value = row.values[j * width + c];
+      pulls[j] = weights.share[j] * std::fabs(value - exact);
+      parts[j] = weights.share[j] * std::fabs(value);
+      plain += parts[j];
+      total += std::fabs(value);
+      if (row.bf16_probabilities) rounding += parts[j] * parts[j] * detail::kUnitBf16 * detail::kUnitBf16;
+    }
+    const double squares = likely_squares(row, weights, pulls, parts, std::fabs(exact)) + rounding;
+    const double tiny = 2.0 * (underflow * (total + static_cast<double>(count) * plain) +
+                               static_cast<double>(count) * detail::kTinyF32);
+    const double second = spread + (row.bf16_probabilities ? detail::kUnitBf16 : 0.0);
+    const double bound = row.deviations * std::sqrt(squares) + 4.0 * second * second * plain + tiny;
+    const double stored = bound + row.store_unit * (std::fabs(exact) + bound) +
+                          (row.store_unit > 0.0 ? detail::kTinyBf16 : 0.0);
+    out[c] = std::min(out[c], stored);
+  }
+  const double squares = likely_squares(row, weights, weights.share, weights.share, 1.0);
+  const double lse = row.deviations * std::sqrt(squares) + 4.0 * spread * spread +
+                     2.0 * static_cast<double>(count) * underflow +
+                     detail::kUnitF32 * (1.0 + 0x1p-20) * std::fabs(weights.lse) + detail::kTinyF32;
+  return std::min(worst, lse);
+}
+
 }  // namespace
+
+double detail::score_root(double products, double capped_score, double roundings,
+                          const AttentionOptions& options) {
+  // Each level of roundings passes all products once. The cap's operations count as they do at worst.
+  const double scale = std::fabs(options.scale);
+  double root = kUnitF32 * std::sqrt(roundings + 2.0) * scale * products +
+                (8.0 * roundings + 1.0) * kTinyF32 * std::max(scale, 1.0);
+  if (options.soft_cap > 0.0) root += gamma_f32(6.0) * std::fabs(capped_score) + kTinyF32;
+  return root;
+}
 
 double detail::score_error(double products, double capped_score, double roundings,
                            const AttentionOptions& options) {
@@ -92,7 +191,9 @@ double detail::softmax_row_bounds(const SoftmaxRow& row, double* out) {
     bound += 2.0 * (tiny * (total + n * plain) + n * kTinyF32);
     out[c] = bound + row.store_unit * (std::fabs(exact) + bound) + (row.store_unit > 0.0 ? kTinyBf16 : 0.0);
   }
-  return weights.sum_spread + 2.0 * n * tiny + kUnitF32 * (1.0 + 0x1p-20) * std::fabs(weights.lse) + kTinyF32;
+  const double lse =
+      weights.sum_spread + 2.0 * n * tiny + kUnitF32 * (1.0 + 0x1p-20) * std::fabs(weights.lse) + kTinyF32;
+  return row.deviations > 0.0 ? likely_row_bounds(row, weights, tiny, lse, out) : lse;
 }
 
 std::vector<double> detail::softmax_row(const SoftmaxRow& row) {

@@ -12,6 +12,13 @@
 //   |o^ - o| <= sum_j p_j |v_j| (e^(A_j + B) - 1)   and   |lse^ - lse| <= B + u |lse|
 // plus what underflows (2^-149 per rounding, relative to the largest weight) and the rounding of the stored
 // result. Probabilities rounded to bf16 add 2^-8 to A_j of the values only.
+//
+// These are worst cases and grow with n. A likely bound is sharper for long rows (Higham and Mary, SIAM J.
+// Sci. Comput. 41(5), 2019; Connolly, Higham and Mary, 43(1), 2021): if rounding errors have mean 0 given
+// those before them, an error of first order sum_k c_k d_k, |d_k| <= u, keeps |sum| <= L u sqrt(sum_k c_k^2)
+// with probability at least 1 - 2 e^(-L^2 / 2) (Azuma and Hoeffding), for each element; 1 - 3.1e-8 for L = 6.
+// Here c_k is p_j |v_j - o| times what an operation of key j's score or weight adds to its exponent, or the
+// partial sum that an addition rounds; what is of second order is bounded as above.
 #pragma once
 
 #include <algorithm>
@@ -45,6 +52,8 @@ inline constexpr double kStoreUnit = std::is_same_v<Value, Bf16> ? kUnitBf16 : 0
 struct SoftmaxRow {
   std::vector<double> scores;
   std::vector<double> score_errors;
+  std::vector<double> score_roots;   // u sqrt(sum of c_k^2) of each score; for likely bounds
+  double deviations = 0.0;           // L of a likely bound; 0: worst case
   std::vector<double> values;        // [n, value_dim]
   std::vector<double> value_errors;  // the same, or empty: exact
   double sink = kMinusInfinity<double>;
@@ -69,6 +78,9 @@ double softmax_row_bounds(const SoftmaxRow& row, double* out);
 // score itself.
 [[nodiscard]] double score_error(double products, double capped_score, double roundings,
                                  const AttentionOptions& options);
+// SoftmaxRow::score_roots of the same score.
+[[nodiscard]] double score_root(double products, double capped_score, double roundings,
+                                const AttentionOptions& options);
 
 // Tiles that a range of keys touches.
 [[nodiscard]] inline std::int64_t tiles_of(KeyRange keys, std::int64_t tile) {
@@ -90,10 +102,10 @@ struct AttentionBounds {
 };
 
 // Of attention_tiled and attention_decode (their results stored as Out), and of attention_naive<float> where
-// all keys fit one tile.
+// all keys fit one tile. With `deviations` L > 0: a likely bound, where that is the smaller one.
 template <class Out, class Query, KeyValueSource Source>
 [[nodiscard]] AttentionBounds attention_bounds(const QueryRows<Query>& queries, const Source& source,
-                                               const AttentionOptions& options) {
+                                               const AttentionOptions& options, double deviations = 0.0) {
   const detail::ScoreRule<double> rule(options);
   const KeyRange keys = detail::common(source.positions(), options.only);
   const std::int64_t heads = queries.rows.heads, depth = source.key_dim(), width = source.value_dim();
@@ -117,11 +129,13 @@ template <class Out, class Query, KeyValueSource Source>
           magnitude += std::fabs(term);
         }
         row.scores.push_back(rule.score<NoProbe>(product));
-        row.score_errors.push_back(detail::score_error(
-            magnitude, row.scores.back(),
-            detail::dot_roundings(depth) + (queries.temperature.empty() ? 0.0 : 1.0), options));
+        const double roundings = detail::dot_roundings(depth) + (queries.temperature.empty() ? 0.0 : 1.0);
+        row.score_errors.push_back(detail::score_error(magnitude, row.scores.back(), roundings, options));
+        if (deviations > 0.0)
+          row.score_roots.push_back(detail::score_root(magnitude, row.scores.back(), roundings, options));
         row.values.insert(row.values.end(), all.value(j), all.value(j) + width);
       }
+      row.deviations = deviations;
       row.sink = detail::sink_of(queries, head);
       row.tiles = detail::tiles_of(range, options.tile.keys);
       row.tile_keys = options.tile.keys;

@@ -68,11 +68,16 @@ void chunk_decays(DeltaChunk<Real>& chunk, const std::vector<Real>& log_decay, P
   }
 }
 
+// Entries of a square of n on and below the diagonal.
+[[nodiscard]] constexpr std::int64_t triangle(std::int64_t n) { return n * (n + 1) / 2; }
+
 // Products of the rows of `left` with the keys, times the decays between them; the whole square is made, as
-// by kernels for matrices, and what lies above the diagonal is multiplied by 0.
+// by kernels for matrices, and what lies above the diagonal is multiplied by 0. `used`: the entries of the
+// square that the result depends on.
 template <class Real, class P>
 [[nodiscard]] std::vector<Real> decayed_products(const DeltaChunk<Real>& chunk,
-                                                 const std::vector<const Real*>& left, P& probe) {
+                                                 const std::vector<const Real*>& left, std::int64_t used,
+                                                 P& probe) {
   std::vector<Real> products(static_cast<std::size_t>(chunk.rows * chunk.rows));
   for (std::int64_t i = 0; i < chunk.rows; ++i) {
     for (std::int64_t j = 0; j < chunk.rows; ++j) {
@@ -83,12 +88,13 @@ template <class Real, class P>
     }
   }
   const std::int64_t square = chunk.rows * chunk.rows;
-  probe.macs(square * chunk.key_dim, square * chunk.key_dim);
+  probe.macs(used * chunk.key_dim, square * chunk.key_dim);
   probe.flops(square);
   return products;
 }
 
-// T = (I + A)^-1, row by row: T_i = e_i - A_i T, a row times the square of the rows above it.
+// T = (I + A)^-1, row by row: T_i = e_i - A_i T, a row times the square of the rows above it, of which the
+// triangle is not 0.
 template <class Real, class P>
 void invert(DeltaChunk<Real>& chunk, std::vector<Real>& products, P& probe) {
   chunk.inverse.assign(products.size(), Real{0});
@@ -100,7 +106,7 @@ void invert(DeltaChunk<Real>& chunk, std::vector<Real>& products, P& probe) {
         chunk.inverse[chunk.at(i, m)] -= factor * chunk.inverse[chunk.at(j, m)];
     }
     chunk.inverse[chunk.at(i, i)] = Real{1};
-    probe.macs(i * i, i * i);
+    probe.macs(triangle(i), i * i);
     probe.extra(i, 0);
   }
 }
@@ -126,7 +132,7 @@ void chunk_delta(DeltaChunk<Real>& chunk, const std::vector<Real>& values, const
   add_product(seen.data(), state, predicted.data(), rows, k, v);
   for (std::size_t i = 0; i < predicted.size(); ++i) chunk.delta[i] -= predicted[i];
   probe.extra(rows * v, 0);
-  probe.macs(rows * rows * (k + v) + rows * k * v, rows * rows * (k + v) + rows * k * v);
+  probe.macs(triangle(rows) * (k + v) + rows * k * v, rows * rows * (k + v) + rows * k * v);
 }
 
 // Results [rows, value_dim].
@@ -146,7 +152,7 @@ template <class Real, class P>
   probe.extra(rows * k, 0);
   add_product(scaled.data(), state, results.data(), rows, k, v);
   add_product(products.data(), chunk.delta.data(), results.data(), rows, rows, v);
-  probe.macs(rows * k * v + rows * rows * v, rows * k * v + rows * rows * v);
+  probe.macs(rows * k * v + triangle(rows) * v, rows * k * v + rows * rows * v);
   return results;
 }
 
@@ -171,10 +177,11 @@ void chunk_state(const DeltaChunk<Real>& chunk, Real* state, P& probe) {
 }  // namespace detail
 
 // The same as delta_rule_recurrent in chunks of `options.chunk` tokens, with one decay per head. A run that
-// is cut at the edge of a chunk carries its state on bit for bit. Counts: the products of whole squares of a
-// chunk's tokens as llm::work_of(Recurrence) in prefill where chunks are full, but for the triangular system,
-// which that counts as chunk x floor(chunk / 3) multiply-accumulates per token and which takes (chunk - 1) (2
-// chunk - 1) / 6. Error: delta_chunk_bounds().
+// is cut at the edge of a chunk carries its state on bit for bit. Counts: `executed_macs` are the products as
+// they are multiplied, of whole squares of a chunk's tokens, zeros included; that is what
+// llm::work_of(Recurrence) states in prefill where chunks are full. `useful_macs` leave the zeros above the
+// diagonals out. A last chunk that is not full has its own size in every product. Error:
+// delta_chunk_bounds().
 template <class Real = float, class Value, class Out, class P = NoProbe>
 void delta_rule_chunked(const DeltaInputs<Value>& in, const DeltaSizes& sizes, const DeltaOptions& options,
                         std::span<Real> state, std::span<Out> out, P&& probe = P{}) {
@@ -203,10 +210,11 @@ void delta_rule_chunked(const DeltaInputs<Value>& in, const DeltaSizes& sizes, c
       }
       if constexpr (Plain::has(Fault::delta_state_not_carried)) std::fill(own, own + k * v, Real{0});
       detail::chunk_decays(chunk, log_decay, probe);
-      std::vector<Real> products = detail::decayed_products(chunk, chunk.keys, probe);
+      std::vector<Real> products =
+          detail::decayed_products(chunk, chunk.keys, detail::triangle(chunk.rows - 1), probe);
       detail::invert(chunk, products, probe);
       detail::chunk_delta(chunk, values, own, probe);
-      products = detail::decayed_products(chunk, chunk.queries, probe);
+      products = detail::decayed_products(chunk, chunk.queries, detail::triangle(chunk.rows), probe);
       const std::vector<Real> results = detail::chunk_results(chunk, products, own, probe);
       detail::chunk_state(chunk, own, probe);
       for (std::int64_t i = 0; i < chunk.rows; ++i) {

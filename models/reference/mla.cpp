@@ -6,15 +6,24 @@ namespace moesim::reference {
 
 namespace {
 
-// y[rows, outputs] = x[rows, inputs] w[outputs, inputs]^T.
+// y[rows, outputs] = x[rows, inputs] w[outputs, inputs]^T. `second`: of two products that make one operator.
+template <class P>
 std::vector<float> project(std::span<const float> x, std::int64_t rows, std::int64_t inputs,
-                           std::span<const float> w, std::int64_t outputs) {
+                           std::span<const float> w, std::int64_t outputs, P& probe, bool second = false) {
+  using detail::LatentTensor;
+  const LatentTensor weights = second ? LatentTensor::more_weights : LatentTensor::weights;
+  const LatentTensor result = second ? LatentTensor::more_result : LatentTensor::result;
   core::check(std::ssize(x) == rows * inputs && std::ssize(w) == outputs * inputs,
               "a projection needs rows x inputs and outputs x inputs elements");
   std::vector<float> y;
   for (std::int64_t r = 0; r < rows; ++r) {
-    for (std::int64_t o = 0; o < outputs; ++o)
+    for (std::int64_t o = 0; o < outputs; ++o) {
       y.push_back(detail::dot(x.data() + r * inputs, w.data() + o * inputs, inputs));
+      probe.macs(inputs, inputs);
+      detail::touch_latent<float>(Operand::weights, weights, o * inputs, inputs, probe);
+    }
+    detail::touch_latent<float>(Operand::activations, LatentTensor::input, r * inputs, inputs, probe);
+    detail::touch_latent<float>(Operand::result, result, r * outputs, outputs, probe);
   }
   return y;
 }
@@ -32,9 +41,10 @@ std::vector<float> normed(const std::vector<float>& rows, std::span<const float>
 
 }  // namespace
 
+template <class P>
 LatentProjection latent_projection(std::span<const float> x, const LatentWeights<float>& weights,
                                    const LatentSizes& sizes, const RopeTable& table, RopeLayout layout,
-                                   float epsilon) {
+                                   float epsilon, LatentProbes<P>& probes) {
   const bool rotates = table.pairs > 0;
   core::check(sizes.hidden > 0 && (!rotates || sizes.rope == 2 * table.pairs),
               "the table must fit the rotated part");
@@ -43,14 +53,14 @@ LatentProjection latent_projection(std::span<const float> x, const LatentWeights
   std::vector<float> low(x.begin(), x.end());
   if (!direct) {
     core::check(std::ssize(weights.query_norm) == sizes.query_rank, "a norm has a weight per element");
-    low = project(x, tokens, sizes.hidden, weights.query_down, sizes.query_rank);
+    low = project(x, tokens, sizes.hidden, weights.query_down, sizes.query_rank, probes.latent_down);
     low = normed(low, weights.query_norm, epsilon);
   }
   const std::int64_t width = sizes.query_dim();
-  const std::vector<float> queries =
-      project(low, tokens, direct ? sizes.hidden : sizes.query_rank, weights.query_up, sizes.heads * width);
+  const std::vector<float> queries = project(low, tokens, direct ? sizes.hidden : sizes.query_rank,
+                                             weights.query_up, sizes.heads * width, probes.query_up);
   const std::vector<float> cached =
-      project(x, tokens, sizes.hidden, weights.key_value_down, sizes.cached_dim());
+      project(x, tokens, sizes.hidden, weights.key_value_down, sizes.cached_dim(), probes.latent_down, true);
   core::check(std::ssize(weights.key_value_norm) == sizes.latent, "a norm has a weight per element");
   LatentProjection out;
   NoProbe none;
@@ -73,8 +83,23 @@ LatentProjection latent_projection(std::span<const float> x, const LatentWeights
   return out;
 }
 
+template LatentProjection latent_projection(std::span<const float>, const LatentWeights<float>&,
+                                            const LatentSizes&, const RopeTable&, RopeLayout, float,
+                                            LatentProbes<NoProbe>&);
+template LatentProjection latent_projection(std::span<const float>, const LatentWeights<float>&,
+                                            const LatentSizes&, const RopeTable&, RopeLayout, float,
+                                            LatentProbes<CountingProbe>&);
+
+LatentProjection latent_projection(std::span<const float> x, const LatentWeights<float>& weights,
+                                   const LatentSizes& sizes, const RopeTable& table, RopeLayout layout,
+                                   float epsilon) {
+  LatentProbes<NoProbe> none;
+  return latent_projection(x, weights, sizes, table, layout, epsilon, none);
+}
+
+template <class P>
 std::vector<float> latent_output(std::span<const float> heads_out, const LatentWeights<float>& weights,
-                                 const LatentSizes& sizes) {
+                                 const LatentSizes& sizes, LatentProbes<P>& probes) {
   const std::int64_t width = sizes.heads * sizes.value;
   core::check(width > 0 && std::ssize(heads_out) % width == 0, "there must be a result per head and token");
   const std::int64_t tokens = std::ssize(heads_out) / width;
@@ -84,7 +109,18 @@ std::vector<float> latent_output(std::span<const float> heads_out, const LatentW
       std::copy_n(heads_out.data() + (head * tokens + t) * sizes.value, sizes.value,
                   joined.data() + t * width + head * sizes.value);
   }
-  return project(joined, tokens, width, weights.output, sizes.hidden);
+  return project(joined, tokens, width, weights.output, sizes.hidden, probes.attention_output);
+}
+
+template std::vector<float> latent_output(std::span<const float>, const LatentWeights<float>&,
+                                          const LatentSizes&, LatentProbes<NoProbe>&);
+template std::vector<float> latent_output(std::span<const float>, const LatentWeights<float>&,
+                                          const LatentSizes&, LatentProbes<CountingProbe>&);
+
+std::vector<float> latent_output(std::span<const float> heads_out, const LatentWeights<float>& weights,
+                                 const LatentSizes& sizes) {
+  LatentProbes<NoProbe> none;
+  return latent_output(heads_out, weights, sizes, none);
 }
 
 }  // namespace moesim::reference

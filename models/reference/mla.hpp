@@ -39,6 +39,19 @@ struct LatentWeights {
   std::span<const Value> output;          // [hidden, heads x value]
 };
 
+// Probes of the products around the attention kernel, one per llm::GemmRole; each counts as
+// llm::work_of(Gemm). Norms and rotations have counts of their own (norms.hpp, rope.hpp) and take no part
+// here.
+template <class P>
+struct LatentProbes {
+  P latent_down;  // query_down and key_value_down: one product, which reads its input once
+  P query_up;
+  P key_value_up;  // naive form
+  P query_absorb;  // absorbed form
+  P value_absorb;  // absorbed form
+  P attention_output;
+};
+
 // Cached rows of one sequence: latent [keys, latent] and rotated keys [keys, rope], rows at `stride`s. One
 // cached row may hold both (stride latent + rope).
 template <class Value>
@@ -100,10 +113,21 @@ struct LatentProjection {
                                                  const LatentWeights<float>& weights,
                                                  const LatentSizes& sizes, const RopeTable& table,
                                                  RopeLayout layout, float epsilon);
+// The same, with counts of latent_down and query_up. P: NoProbe or CountingProbe.
+template <class P>
+[[nodiscard]] LatentProjection latent_projection(std::span<const float> x,
+                                                 const LatentWeights<float>& weights,
+                                                 const LatentSizes& sizes, const RopeTable& table,
+                                                 RopeLayout layout, float epsilon, LatentProbes<P>& probes);
 
 // y [tokens, hidden] from the heads' results [heads, tokens, value].
 [[nodiscard]] std::vector<float> latent_output(std::span<const float> heads_out,
                                                const LatentWeights<float>& weights, const LatentSizes& sizes);
+// The same, with counts of attention_output. P: NoProbe or CountingProbe.
+template <class P>
+[[nodiscard]] std::vector<float> latent_output(std::span<const float> heads_out,
+                                               const LatentWeights<float>& weights, const LatentSizes& sizes,
+                                               LatentProbes<P>& probes);
 
 namespace detail {
 
@@ -121,6 +145,15 @@ template <class Value>
   return up.data() + (head * (sizes.nope + sizes.value) + row) * sizes.latent;
 }
 
+// Tensors of a product around the kernel, as probes tell them apart; latent_down has two of weights and
+// results.
+enum class LatentTensor : int { weights, input, result, more_weights, more_result };
+
+template <class Value, class P>
+void touch_latent(Operand operand, LatentTensor tensor, std::int64_t first, std::int64_t n, P& probe) {
+  probe.touch(operand, static_cast<int>(tensor), first, n, kBitsOf<Value>);
+}
+
 template <class Value>
 void check_latent(const QueryRows<Value>& queries, std::span<const Value> up, const LatentSizes& sizes) {
   core::check(queries.rows.heads == sizes.heads && queries.rows.width == sizes.query_dim() &&
@@ -129,9 +162,9 @@ void check_latent(const QueryRows<Value>& queries, std::span<const Value> up, co
 }
 
 // Queries in the latent space [heads, queries, latent + rope], stored as Value.
-template <class Value>
+template <class Value, class P>
 [[nodiscard]] std::vector<Value> absorb_queries(const QueryRows<Value>& queries, const std::vector<float>& up,
-                                                const LatentSizes& sizes) {
+                                                const LatentSizes& sizes, P& probe) {
   std::vector<Value> absorbed;
   std::vector<float> row(static_cast<std::size_t>(sizes.latent));
   for (std::int64_t head = 0; head < sizes.heads; ++head) {
@@ -141,7 +174,13 @@ template <class Value>
       for (std::int64_t n = 0; n < sizes.nope; ++n) {
         const float* weights = up_row(up, sizes, head, n);
         for (std::size_t c = 0; c < row.size(); ++c) row[c] += to_float(query[n]) * weights[c];
+        probe.macs(sizes.latent, sizes.latent);
+        touch_latent<Value>(Operand::weights, LatentTensor::weights, weights - up.data(), sizes.latent,
+                            probe);
       }
+      touch_latent<Value>(Operand::activations, LatentTensor::input, queries.rows.index(head, i), sizes.nope,
+                          probe);
+      touch_latent<Value>(Operand::result, LatentTensor::result, std::ssize(absorbed), sizes.latent, probe);
       for (const float element : row) absorbed.push_back(stored_as<Value>(element));
       absorbed.insert(absorbed.end(), query + sizes.nope, query + sizes.query_dim());
     }
@@ -149,23 +188,59 @@ template <class Value>
   return absorbed;
 }
 
-// Results of the heads [heads, queries, value] from those in the latent space.
-template <class Value, class Out, class P>
+// Keys [heads, keys, nope + rope] and values [heads, keys, value] of each head from the cached rows.
+template <class Faults, class Value, class P>
+void expand_rows(const LatentKeyValues<Value>& cache, const std::vector<float>& up, const LatentSizes& sizes,
+                 std::vector<Value>& keys, std::vector<Value>& values, P& probe) {
+  for (std::int64_t head = 0; head < sizes.heads; ++head) {
+    for (std::int64_t j = 0; j < cache.keys; ++j) {
+      const std::vector<float> latent = as_floats(std::span<const Value>(
+          cache.latent_rows + j * cache.latent_stride, static_cast<std::size_t>(sizes.latent)));
+      const std::int64_t width = sizes.nope + sizes.value;
+      for (std::int64_t n = 0; n < width; ++n) {
+        const float* weights = up_row(up, sizes, head, n);
+        (n < sizes.nope ? keys : values)
+            .push_back(stored_as<Value>(dot(latent.data(), weights, sizes.latent)));
+        probe.macs(sizes.latent, sizes.latent);
+        touch_latent<Value>(Operand::weights, LatentTensor::weights, weights - up.data(), sizes.latent,
+                            probe);
+      }
+      touch_latent<Value>(Operand::activations, LatentTensor::input, j * sizes.latent, sizes.latent, probe);
+      touch_latent<Value>(Operand::result, LatentTensor::result, (head * cache.keys + j) * width, width,
+                          probe);
+      const Value* rotated = cache.rope_rows + j * cache.rope_stride;
+      for (std::int64_t i = 0; i < sizes.rope; ++i)
+        keys.push_back(Faults::has(Fault::latent_rope_dropped) ? Value{} : rotated[i]);
+    }
+  }
+}
+
+// Results of the heads [heads, queries, value] from those in the latent space. `Faults` plants what goes
+// wrong.
+template <class Faults, class Value, class Out, class P>
 void raise_results(const HeadRows<Value>& latent_rows, const std::vector<float>& up, const LatentSizes& sizes,
-                   const AttentionOutput<Out>& output, P& /*probe*/) {
+                   const AttentionOutput<Out>& output, P& probe) {
   for (std::int64_t head = 0; head < sizes.heads; ++head) {
     const float* rows = up_row(up, sizes, head, sizes.nope);
     std::vector<float> weights(rows, rows + sizes.value * sizes.latent);
-    if constexpr (P::has(Fault::absorbed_value_transposed)) {
+    if constexpr (Faults::has(Fault::absorbed_value_transposed)) {
       for (std::int64_t at = 0; at < sizes.value * sizes.latent; ++at)
         weights[static_cast<std::size_t>(at)] = rows[at % sizes.latent * sizes.value + at / sizes.latent];
     }
     for (std::int64_t i = 0; i < latent_rows.rows; ++i) {
       const std::vector<float> latent =
           as_floats(std::span<const Value>(latent_rows.row(head, i), static_cast<std::size_t>(sizes.latent)));
-      for (std::int64_t v = 0; v < sizes.value; ++v)
+      for (std::int64_t v = 0; v < sizes.value; ++v) {
         store(dot(latent.data(), weights.data() + v * sizes.latent, sizes.latent),
               output.rows.row(head, i)[v]);
+        probe.macs(sizes.latent, sizes.latent);
+        touch_latent<Value>(Operand::weights, LatentTensor::weights, rows - up.data() + v * sizes.latent,
+                            sizes.latent, probe);
+      }
+      touch_latent<Value>(Operand::activations, LatentTensor::input, latent_rows.index(head, i), sizes.latent,
+                          probe);
+      touch_latent<Out>(Operand::result, LatentTensor::result, output.rows.index(head, i), sizes.value,
+                        probe);
     }
   }
 }
@@ -174,30 +249,18 @@ void raise_results(const HeadRows<Value>& latent_rows, const std::vector<float>&
 
 // Naive form: keys [k_nope | rotated key] and values of each head are expanded from the latent rows and
 // stored as Value, then ordinary attention. Queries [heads, queries, nope + rope], `up` as
-// LatentWeights::key_value_up, result [heads, queries, value]. The probe sees the attention kernel only
-// (llm::AttentionForm::latent_naive), not the expansion, which is a GEMM of its own.
-template <class Value, class Out, class P = NoProbe>
+// LatentWeights::key_value_up, result [heads, queries, value]. `probe` sees the attention kernel
+// (llm::AttentionForm::latent_naive), `stages` (LatentProbes) the expansion, which is a Gemm of its own.
+template <class Value, class Out, class P = NoProbe, class Stages = LatentProbes<NoProbe>>
 void latent_attention_naive(const QueryRows<Value>& queries, const LatentKeyValues<Value>& cache,
                             std::span<const Value> up, const LatentSizes& sizes,
                             const AttentionOptions& options, const AttentionOutput<Out>& output,
-                            P&& probe = P{}) {
+                            P&& probe = P{}, Stages&& stages = Stages{}) {
   using Plain = std::remove_reference_t<P>;
   detail::check_latent(queries, up, sizes);
   const std::vector<float> weights = detail::as_floats(up);
   std::vector<Value> keys, values;
-  for (std::int64_t head = 0; head < sizes.heads; ++head) {
-    for (std::int64_t j = 0; j < cache.keys; ++j) {
-      const std::vector<float> latent = detail::as_floats(std::span<const Value>(
-          cache.latent_rows + j * cache.latent_stride, static_cast<std::size_t>(sizes.latent)));
-      for (std::int64_t n = 0; n < sizes.nope + sizes.value; ++n) {
-        const float sum = detail::dot(latent.data(), detail::up_row(weights, sizes, head, n), sizes.latent);
-        (n < sizes.nope ? keys : values).push_back(stored_as<Value>(sum));
-      }
-      const Value* rotated = cache.rope_rows + j * cache.rope_stride;
-      for (std::int64_t i = 0; i < sizes.rope; ++i)
-        keys.push_back(Plain::has(Fault::latent_rope_dropped) ? Value{} : rotated[i]);
-    }
-  }
+  detail::expand_rows<Plain>(cache, weights, sizes, keys, values, stages.key_value_up);
   ContiguousKeyValues<Value> source;
   source.key_rows = heads_first(std::span<const Value>(keys), sizes.heads, cache.keys, sizes.query_dim());
   source.value_rows = heads_first(std::span<const Value>(values), sizes.heads, cache.keys, sizes.value);
@@ -208,18 +271,18 @@ void latent_attention_naive(const QueryRows<Value>& queries, const LatentKeyValu
 // Absorbed form: queries are multiplied by the up projection of the keys, attention works on the cached rows
 // (decode order: each is read once for all heads), and its result [latent] is multiplied by the up projection
 // of the values. Same parameters and result as the naive form; what lies between the products is stored as
-// Value. With `chosen` (top_k per query, as attention_chosen takes them) only those keys are read. The probe
-// sees the attention kernel only (llm::AttentionForm::latent_absorbed).
-template <class Value, class Out, class P = NoProbe>
+// Value. With `chosen` (top_k per query, as attention_chosen takes them) only those keys are read. `probe`
+// sees the attention kernel (llm::AttentionForm::latent_absorbed), `stages` (LatentProbes) both products.
+template <class Value, class Out, class P = NoProbe, class Stages = LatentProbes<NoProbe>>
 void latent_attention_absorbed(const QueryRows<Value>& queries, const LatentKeyValues<Value>& cache,
                                std::span<const Value> up, const LatentSizes& sizes,
                                const AttentionOptions& options, const AttentionOutput<Out>& output,
                                P&& probe = P{}, std::span<const std::int32_t> chosen = {},
-                               std::int64_t top_k = 0) {
+                               std::int64_t top_k = 0, Stages&& stages = Stages{}) {
   detail::check_latent(queries, up, sizes);
   const std::int64_t count = queries.rows.rows;
   const std::vector<float> weights = detail::as_floats(up);
-  const std::vector<Value> absorbed = detail::absorb_queries(queries, weights, sizes);
+  const std::vector<Value> absorbed = detail::absorb_queries(queries, weights, sizes, stages.query_absorb);
   QueryRows<Value> latent_queries = queries;
   latent_queries.rows = heads_first(std::span<const Value>(absorbed), sizes.heads, count, sizes.cached_dim());
   std::vector<Value> latent_out(static_cast<std::size_t>(sizes.heads * count * sizes.latent));
@@ -230,7 +293,8 @@ void latent_attention_absorbed(const QueryRows<Value>& queries, const LatentKeyV
   } else {
     attention_decode(latent_queries, cache, options, latent_output, probe);
   }
-  detail::raise_results(latent_output.rows, weights, sizes, output, probe);
+  detail::raise_results<std::remove_reference_t<P>>(latent_output.rows, weights, sizes, output,
+                                                    stages.value_absorb);
 }
 
 }  // namespace moesim::reference

@@ -73,9 +73,12 @@ enum class Fault : std::uint8_t {
 // Counts of one kernel. Integers; 2 FLOP a multiply-accumulate.
 struct Counts {
   std::int64_t useful_macs = 0;
-  std::int64_t executed_macs = 0;  // with the padding of tiles
-  std::int64_t other_flops = 0;    // additions, multiplications, divisions, comparisons outside products
-  std::int64_t specials = 0;       // exponentials, logarithms, reciprocal square roots
+  // Scheduled: what a kernel of whole tiles multiplies, padding and masked pairs included. Plain kernels
+  // count these and skip the padding, but for the squares of delta_rule_chunked, which are multiplied as they
+  // are.
+  std::int64_t executed_macs = 0;
+  std::int64_t other_flops = 0;  // additions, multiplications, divisions, comparisons outside products
+  std::int64_t specials = 0;     // exponentials, logarithms, reciprocal square roots
   // What the schedule of a kernel needs beside the work of its operator: rescaling of running sums, merges of
   // partial results, comparisons of a sort.
   std::int64_t extra_flops = 0;
