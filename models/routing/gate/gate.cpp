@@ -65,6 +65,7 @@ class Gate {
     detail::check_logits(logits, token);
     scores_.assign(logits.begin(), logits.end());
     total_ = 1.0;
+    divide_ = false;
     if (spec_.bias == Bias::logits) {
       for (std::size_t e = 0; e < scores_.size(); ++e) scores_[e] += static_cast<double>(bias_[e]);
       operations_.flops += experts_;
@@ -101,10 +102,12 @@ class Gate {
     total_ = detail::exponentials(scores_, spec_.scores);
     operations_.flops += 3 * experts_;  // maximum, difference, sum
     operations_.specials += experts_;
+    divide_ = true;
     if (spec_.bias == Bias::choice || spec_.scores == Precision::bf16 || spec_.epsilon != 0.0) {
       for (double& score : scores_) score = computed(score / total_);
       operations_.flops += experts_;
       total_ = 1.0;
+      divide_ = false;
     }
   }
 
@@ -157,6 +160,7 @@ class Gate {
       group_scores_.push_back(group_score(std::span<const double>(candidates_).subspan(first, size)));
     }
     operations_.flops += experts_ + spec_.groups;
+    if (spec_.group_score == GroupScore::top_two_sum && size > 1) operations_.flops += spec_.groups;
     top_k(group_scores_, spec_.kept_groups, kept_);
     const double fill = spec_.group_fill == GroupFill::zero ? 0.0 : -std::numeric_limits<double>::infinity();
     for (std::size_t e = 0; e < candidates_.size(); ++e) {
@@ -211,7 +215,7 @@ class Gate {
       divisor = computed(size_of_weights() + computed(spec_.epsilon));
       operations_.flops += 2 * k;
       if (spec_.renormalise == Renormalise::norm && spec_.power != 1.0) operations_.specials += k + 1;
-    } else if (total_ != 1.0) {
+    } else if (divide_) {
       operations_.flops += k;
     }
     for (double& weight : weights_) weight = computed(weight / divisor);
@@ -243,6 +247,7 @@ class Gate {
   std::vector<std::int32_t> chosen_;
   std::vector<std::int32_t> kept_;
   double total_ = 1.0;
+  bool divide_ = false;  // scores are still to be divided by total_
 };
 
 Choice empty_choice(std::int64_t tokens, std::int64_t top_k) {

@@ -5,7 +5,6 @@
 #include "models/llm/operator.hpp"
 #include "models/reference/moe_layer.hpp"
 #include "models/reference/router.hpp"
-#include "models/routing/gate/families.hpp"
 #include "rapidcheck.h"
 #include "tests/support/catch.hpp"
 #include "tests/support/expert_rig.hpp"
@@ -156,29 +155,6 @@ TEST_CASE("renormalised softmax routers and corrected sigmoid routers count as T
       check_work(counted(spec, tokens, experts), llm::work_of(llm::TopK{tokens, experts, spec.top_k}));
     }
   }));
-}
-
-TEST_CASE(
-    "what routers of families do beyond TopK: groups, scale, softplus, and less without renormalisation") {
-  const auto beyond = [](const char* name) {
-    const gate::Family& family = *gate::find_family(name);
-    const Counts counts = counted(family.spec, 3, family.experts).result();
-    const llm::Work work = llm::work_of(llm::TopK{3, family.experts, family.spec.top_k});
-    CHECK(counts.compulsory(Operand::activations) == work.activation_read_bytes);
-    CHECK(counts.compulsory(Operand::result) == work.activation_write_bytes);
-    return std::pair((counts.other_flops - work.other_flops) / 3, (counts.specials - work.specials) / 3);
-  };
-  using Extra = std::pair<std::int64_t, std::int64_t>;
-  CHECK(beyond("mixtral") == Extra{0, 0});
-  CHECK(beyond("qwen3") == Extra{0, 0});
-  CHECK(beyond("dbrx") == Extra{0, 0});
-  CHECK(beyond("minimax-m2") == Extra{0, 0});
-  CHECK(beyond("glm-4.5-air") == Extra{0, 0});
-  CHECK(beyond("olmoe") == Extra{-8, 0});                   // no sum over the chosen
-  CHECK(beyond("kimi-k2") == Extra{8, 0});                  // the scale
-  CHECK(beyond("deepseek-v3") == Extra{8 + 256 + 8, 0});    // and the scores of 8 groups
-  CHECK(beyond("deepseek-v4-flash") == Extra{6, 2 * 256});  // exponential, logarithm and root of each score
-  CHECK(beyond("mixtral-mistral") == Extra{-3 * 8 - 2 * 2 + 4 * 2, 2 - 8});  // only the chosen are scored
 }
 
 TEST_CASE("look-ups by token count as TopK of a table") {
