@@ -216,6 +216,15 @@ TEST_CASE("routers that choose before they score count as a slow router") {
   }));
 }
 
+TEST_CASE("softmax routers count as a slow router, with one expert too") {
+  CHECK(rc::check([] {
+    for (int i = 0; i < kRouterShapesPerRound; ++i) {
+      const std::int64_t experts = between(1, 4);
+      check_counts(arbitrary_weights(between(1, experts)), between(1, 9), experts);
+    }
+  }));
+}
+
 TEST_CASE("routers of published models count as a slow router") {
   CHECK(rc::check([] {
     for (const gate::Family& family : gate::families()) {
