@@ -61,7 +61,9 @@ CaseExperts case_experts(const GoldenCase& golden, bool gated) {
                 all.bias,
                 golden.f32("w_down"),
                 optional_tensor(golden, "b_down")};
-  const std::string shared = golden.text_or("shared", "");
+  const std::string shared = golden.text_or("shared", golden.has_tensor("shared_expert_gate") ? "gated"
+                                                      : golden.has_tensor("shared_gate")      ? "plain"
+                                                                                              : "");
   if (shared.empty()) return all;
   if (shared != "plain" && shared != "gated") {
     throw GoldenError("shared experts \"" + shared + "\" are not known");
