@@ -28,6 +28,13 @@ std::string kernel_failure(const GoldenCase& golden, const std::exception& error
                                                 : fmt::format("case {}: {}", golden.name(), text);
 }
 
+// "FILE:LINE:COLUMN: " of the first mistake in a document, or "".
+std::string document_place(const config::InputError& error) {
+  if (error.diagnostics().errors().empty() || error.sources().size() == 0) return "";
+  const config::LineColumn place = error.sources().line_column(error.diagnostics().errors().front().where);
+  return fmt::format("{}:{}:{}: ", error.sources().at(0).name, place.line, place.column);
+}
+
 bool nothing_compared(const GoldenCase& golden) {
   return std::all_of(golden.results().begin(), golden.results().end(),
                      [](const GoldenCase::Result& result) { return result.informative; });
@@ -87,19 +94,19 @@ std::vector<std::filesystem::path> golden_files(const std::filesystem::path& fol
 std::vector<GoldenVerdict> check_golden_file(const std::filesystem::path& json_file,
                                              const std::vector<std::string>& wanted,
                                              std::vector<std::string>& known) {
-  const auto unread = [&](const std::exception& error) {
+  const auto unread = [&](const std::string& words) {
     return std::vector<GoldenVerdict>{
-        {json_file.stem().string(), "", "", false, fmt::format("cannot be read: {}", error.what()), 0.0, {}}};
+        {json_file.stem().string(), "", "", false, "cannot be read: " + words, 0.0, {}}};
   };
   GoldenFamily family;
   try {
     family = read_golden_family(json_file);
   } catch (const GoldenError& error) {
-    return unread(error);
+    return unread(error.what());
   } catch (const config::InputError& error) {
-    return unread(error);
+    return unread(document_place(error) + error.what());
   } catch (const io::IoError& error) {
-    return unread(error);
+    return unread(error.what());
   }
   std::vector<GoldenVerdict> verdicts;
   for (GoldenCase& golden : family.cases) {

@@ -154,8 +154,10 @@ std::string golden_check_text(const GoldenCheck& check, bool each_case, const re
                                                                   : fmt::format("all {} cases passed", cases),
                                                        reports::Tone::good, style));
   }
-  text += fmt::format("\n{}\n", reports::paint(fmt::format("{} of {} cases failed", failed, cases),
-                                               reports::Tone::bad, style));
+  text +=
+      fmt::format("\n{}\n", reports::paint(cases == 1 ? std::string("the case failed")
+                                                      : fmt::format("{} of {} cases failed", failed, cases),
+                                           reports::Tone::bad, style));
   reports::Table table({{"family", false, 1}, {"case", false, 0}, {"failure", false, 0}});
   for (const GoldenVerdict& verdict : check.verdicts) {
     if (!verdict.passed) table.add({verdict.family, verdict.name, verdict.failure});

@@ -81,6 +81,14 @@ class KernelsCheck(unittest.TestCase):
         (self.root / "sums.bin").unlink()
         self.assertIn("sums.bin", self.check(code=2).stderr)
 
+    def test_a_broken_file_leaves_the_others(self):
+        self.family()
+        (self.root / "other.json").write_text("{}")
+        out = self.check(code=1).stdout
+        self.assertIn("1 of 2 cases failed", out)
+        self.assertIn('"format" is missing', " ".join(out.split()))
+        self.assertIn("other,,,0,0,false", self.check("--format", "csv", code=1).stdout)
+
     def test_actions(self):
         self.assertIn("check", self.moesim("kernels", "chekc", code=2).stderr)
         self.assertIn("ACTION is missing", self.moesim("kernels", code=2).stderr)

@@ -178,6 +178,7 @@ TEST_CASE("a broken file fails by itself and leaves the others") {
   const std::vector<GoldenVerdict> verdicts = check_golden_folder(folder.path());
   REQUIRE(verdicts.size() == 3);
   CHECK_FALSE(verdicts[0].passed);
+  CHECK(holds(verdicts[0].failure, "a.json:1:"));
   CHECK(holds(verdicts[1].failure, "cannot be read: "));
   CHECK(holds(verdicts[1].failure, "\"format\" is missing"));
   CHECK(verdicts[1].name.empty());
