@@ -71,6 +71,8 @@ class GoldenCase {
   // long as the case.
   [[nodiscard]] bool has_tensor(std::string_view tensor) const;
   [[nodiscard]] const GoldenTensor& tensor(std::string_view tensor) const;
+  // Size `index` of a tensor's shape; -1 where there is no such tensor or size.
+  [[nodiscard]] std::int64_t dimension(std::string_view tensor, std::size_t index) const;
   [[nodiscard]] std::span<const float> f32(std::string_view tensor) const;
   [[nodiscard]] std::span<const double> f64(std::string_view tensor) const;
   [[nodiscard]] std::span<const std::int32_t> i32(std::string_view tensor) const;

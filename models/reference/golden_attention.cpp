@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 
 #include "models/reference/attention_merge.hpp"
 #include "models/reference/delta_chunk.hpp"
@@ -51,12 +52,12 @@ struct AttentionCase {
   std::int64_t value_dim = 0;
 
   explicit AttentionCase(const GoldenCase& golden)
-      : heads(size_parameter(golden, "heads_q")),
-        kv_heads(size_parameter(golden, "heads_kv")),
-        count(size_parameter(golden, "nq")),
-        keys(size_parameter(golden, "nk")),
-        value_dim(size_parameter(golden, "dv")) {
-    const std::int64_t key_dim = size_parameter(golden, "d");
+      : heads(size_parameter(golden, "heads_q", golden.dimension("q", 0))),
+        kv_heads(size_parameter(golden, "heads_kv", golden.dimension("k", 0))),
+        count(size_parameter(golden, "nq", golden.dimension("q", 1))),
+        keys(size_parameter(golden, "nk", golden.dimension("k", 1))),
+        value_dim(size_parameter(golden, "dv", golden.dimension("v", 2))) {
+    const std::int64_t key_dim = size_parameter(golden, "d", golden.dimension("q", 2));
     if (key_dim == 0) throw GoldenError(fmt::format("case {}: keys have no elements", golden.name()));
     expect_elements(golden, "o", heads * count * value_dim);
     expect_elements(golden, "lse", heads * count);
@@ -71,7 +72,7 @@ struct AttentionCase {
     source.key_rows = heads_first(golden.f32("k"), kv_heads, keys, key_dim);
     source.value_rows = heads_first(golden.f32("v"), kv_heads, keys, value_dim);
     if (golden.flag_or("sink", golden.has_tensor("sink"))) queries.sinks = golden.f32("sink");
-    options.scale = golden.number("scale");
+    options.scale = golden.number_or("scale", 1.0 / std::sqrt(static_cast<double>(key_dim)));
     options.soft_cap = golden.number_or("softcap", 0.0);
     options.first_query = keys - count;
     options.mask.window = size_parameter(golden, "window", 0);
@@ -269,10 +270,10 @@ void run_latent(GoldenCase& golden) {
 
 void run_indexer(GoldenCase& golden) {
   IndexSizes sizes;
-  sizes.queries = size_parameter(golden, "tokens");
-  sizes.keys = size_parameter(golden, "keys");
-  sizes.heads = size_parameter(golden, "index_heads");
-  sizes.head_dim = size_parameter(golden, "index_dim");
+  sizes.queries = size_parameter(golden, "tokens", golden.dimension("q", 0));
+  sizes.keys = size_parameter(golden, "keys", golden.dimension("k", 0));
+  sizes.heads = size_parameter(golden, "index_heads", golden.dimension("q", 1));
+  sizes.head_dim = size_parameter(golden, "index_dim", golden.dimension("q", 2));
   sizes.first_query = sizes.keys - sizes.queries;
   expect_elements(golden, "scores", sizes.queries * sizes.keys);
   std::vector<float> scores(static_cast<std::size_t>(sizes.queries * sizes.keys));
@@ -301,11 +302,11 @@ void run_indexer(GoldenCase& golden) {
 
 void run_gated_delta(GoldenCase& golden) {
   DeltaSizes sizes;
-  sizes.tokens = size_parameter(golden, "tokens");
-  sizes.value_heads = size_parameter(golden, "heads");
-  sizes.key_heads = size_parameter(golden, "key_heads", sizes.value_heads);
-  sizes.key_dim = size_parameter(golden, "dk");
-  sizes.value_dim = size_parameter(golden, "dv");
+  sizes.tokens = size_parameter(golden, "tokens", golden.dimension("v", 0));
+  sizes.value_heads = size_parameter(golden, "heads", golden.dimension("v", 1));
+  sizes.key_heads = size_parameter(golden, "key_heads", golden.dimension("k", 1));
+  sizes.key_dim = size_parameter(golden, "dk", golden.dimension("k", 2));
+  sizes.value_dim = size_parameter(golden, "dv", golden.dimension("v", 2));
   const DeltaInputs<float> inputs{golden.f32("q"), golden.f32("k"), golden.f32("v"), golden.f32("g"),
                                   golden.f32("beta")};
   DeltaOptions options;

@@ -345,6 +345,11 @@ const GoldenTensor& GoldenCase::tensor(std::string_view tensor) const {
   return *found;
 }
 
+std::int64_t GoldenCase::dimension(std::string_view tensor, std::size_t index) const {
+  const GoldenTensor* found = find_tensor(tensor);
+  return found == nullptr || index >= found->shape.size() ? -1 : found->shape[index];
+}
+
 std::span<const float> GoldenCase::f32(std::string_view tensor) const {
   return read_values<float>(name_, this->tensor(tensor), GoldenType::f32, floats_);
 }

@@ -185,7 +185,7 @@ void run_base(GoldenCase& golden) {
 void run_capacity(GoldenCase& golden) {
   const auto experts_of_token = golden.i32("indices");
   const auto weights = golden.has_tensor("weights") ? golden.f64("weights") : std::span<const double>{};
-  const std::int64_t top_k = router_size(golden.integer("topk"));
+  const std::int64_t top_k = router_size(golden.integer_or("topk", golden.dimension("indices", 1)));
   const std::int64_t experts = router_size(golden.integer("experts"));
   const std::int64_t capacity =
       golden.has("capacity_factor")

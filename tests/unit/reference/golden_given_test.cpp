@@ -85,7 +85,13 @@ TEST_CASE("two keys of attention: what the file leaves out is not compared") {
   GoldenBuilder silent = attention("");
   silent.in("q", "f32", "[1, 1, 1]", Floats{0}).out("o", "f64", "[1, 1, 1]", Doubles{2}, kTight);
   CHECK(silent.verdict().failure.empty());
-  // bf16 in u16; q = 0 in all types, so the value of the keys is told by the log-sum-exp of another query.
+  // So are sizes that the tensors tell; the scale is that of the width of a head.
+  GoldenBuilder bare("attention", "{}");
+  bare.in("k", "f32", "[1, 2, 1]", Floats{1, 2}).in("v", "f32", "[1, 2, 1]", Floats{1, 3});
+  bare.in("q", "f32", "[1, 1, 1]", Floats{1});
+  bare.out("lse", "f64", "[1, 1]", Doubles{2.3132616875182228}, kTight);
+  CHECK(bare.verdict().failure.empty());
+  // bf16 in u16: 1, told apart by the log-sum-exp.
   GoldenBuilder half = attention(R"(, "flops_exact": 8)");
   half.in("q", "u16", "[1, 1, 1]", Halves{0x3F80})
       .out("lse", "f64", "[1, 1]", Doubles{2.3132616875182228}, kTight);
