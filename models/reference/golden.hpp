@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <map>
+#include <memory>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -64,9 +66,13 @@ class GoldenCase {
   [[nodiscard]] bool flag_or(std::string_view path, bool otherwise) const;
   [[nodiscard]] std::string text_or(std::string_view path, std::string_view otherwise) const;
 
-  // Tensors. Throw GoldenError if absent or of another type.
+  // Tensors. Throw GoldenError if absent or of another type. f32 and f64 also read each other's values and
+  // those of u16, which are bf16; i32 and i64 read all whole numbers that fit. What is converted lives as
+  // long as the case.
   [[nodiscard]] bool has_tensor(std::string_view tensor) const;
   [[nodiscard]] const GoldenTensor& tensor(std::string_view tensor) const;
+  // Size `index` of a tensor's shape; -1 where there is no such tensor or size.
+  [[nodiscard]] std::int64_t dimension(std::string_view tensor, std::size_t index) const;
   [[nodiscard]] std::span<const float> f32(std::string_view tensor) const;
   [[nodiscard]] std::span<const double> f64(std::string_view tensor) const;
   [[nodiscard]] std::span<const std::int32_t> i32(std::string_view tensor) const;
@@ -76,12 +82,14 @@ class GoldenCase {
   [[nodiscard]] std::span<const std::uint16_t> u16(std::string_view tensor) const;
   [[nodiscard]] std::span<const std::uint32_t> u32(std::string_view tensor) const;
 
-  // Results of a runner; each is compared with the output of that name. An output whose tolerance is not
-  // `info` and that is never given is a failure; so is a result for an output that does not exist (ask
-  // `has_tensor` first where a case may lack it), or of another kind or number of values. Integers are
-  // compared as integers, floats as doubles; exact floats by bits
-  // (+0 = -0, NaN = NaN).
+  // Results of a runner; each is compared with the output of that name, or dropped where the case has no such
+  // tensor. An output whose tolerance is not `info` and that is never given is a failure; so is a result for
+  // an input, or of another kind or number of values. Integers are compared as integers, floats as doubles;
+  // exact floats by bits (+0 = -0, NaN = NaN).
   void give(std::string_view output, std::span<const float> values);
+  // The same with more allowed for each value: what the way of computing costs. No less is allowed where the
+  // tolerance is exact. `extra` has one entry a value.
+  void give_within(std::string_view output, std::span<const float> values, std::span<const double> extra);
   void give(std::string_view output, std::span<const double> values);
   void give(std::string_view output, std::span<const std::int64_t> values);
   // Any integer type, widened.
@@ -89,20 +97,27 @@ class GoldenCase {
   void give_integers(std::string_view output, std::span<const Integer> values) {
     give(output, std::span<const std::int64_t>(std::vector<std::int64_t>(values.begin(), values.end())));
   }
-  // A fact that must equal a parameter of the case (counts: "flops_exact").
+  // A fact that must equal a parameter of the case (counts: "flops_exact"), if it has that parameter; of a
+  // real number, within 1e-9 of it.
   void give_count(std::string_view parameter, std::int64_t value);
+  void give_fact(std::string_view parameter, double value);
 
   struct Result {
     std::string output;
     std::string failure;  // "" if it passed
     double worst = 0.0;   // largest |difference| as a share of what is allowed; 0 for exact
     std::int64_t compared = 0;
+    bool informative = false;  // the file asks for no comparison
   };
   [[nodiscard]] const std::vector<Result>& results() const { return results_; }
   // Adds a failure for each output that was not given.
   void finish();
 
  private:
+  // Values that were converted, by the name of the tensor.
+  template <class Value>
+  using Converted = std::map<std::string, std::shared_ptr<const std::vector<Value>>>;
+
   [[nodiscard]] const GoldenTensor* find_tensor(std::string_view tensor) const;
 
   std::string name_;
@@ -110,6 +125,10 @@ class GoldenCase {
   config::Node params_;
   std::vector<GoldenTensor> tensors_;
   std::vector<Result> results_;
+  mutable Converted<float> floats_;
+  mutable Converted<double> doubles_;
+  mutable Converted<std::int32_t> integers_;
+  mutable Converted<std::int64_t> long_integers_;
 };
 
 // All cases of a family file and the data they point into. Move it, do not copy it: the cases of a copy point
@@ -153,7 +172,7 @@ struct GoldenKind {
 // Verdict on one case.
 struct GoldenVerdict {
   std::string family;
-  std::string name;
+  std::string name;  // "" for a file that cannot be read
   std::string kind;
   bool passed = false;
   std::string failure;  // the first one, in words
@@ -161,12 +180,17 @@ struct GoldenVerdict {
   std::vector<GoldenCase::Result> results;
 };
 
-// Runs one case. Whatever a kernel throws becomes a failure of the case.
+// Runs one case. Whatever a kernel throws becomes a failure of the case; so is a case in which nothing is
+// compared.
 [[nodiscard]] GoldenVerdict run_golden_case(std::string_view family, GoldenCase& golden);
 // The FAMILY.json files of a folder, in the order of names. Throws io::IoError if it cannot be read.
 [[nodiscard]] std::vector<std::filesystem::path> golden_files(const std::filesystem::path& folder);
-// Runs every FAMILY.json of a folder, in the order of names. Throws as read_golden_family; GoldenError if the
-// folder has none.
+// Runs the cases of a file that are `wanted`. A file that cannot be read gives one failed verdict without a
+// case; `known` collects the names of all cases.
+[[nodiscard]] std::vector<GoldenVerdict> check_golden_file(const std::filesystem::path& json_file,
+                                                           const std::vector<std::string>& wanted,
+                                                           std::vector<std::string>& known);
+// Runs every FAMILY.json of a folder, in the order of names. Throws GoldenError if the folder has none.
 [[nodiscard]] std::vector<GoldenVerdict> check_golden_folder(const std::filesystem::path& folder);
 
 }  // namespace moesim::reference

@@ -45,6 +45,7 @@ void give_codes_but_nan(GoldenCase& golden, std::string_view output, std::vector
 
 void give_element_codes(GoldenCase& golden, std::string_view output, const SmallFloat& format,
                         const std::vector<std::uint8_t>& codes) {
+  if (!golden.has_tensor(output)) return;
   give_codes_but_nan(golden, output, codes, golden.u8(output),
                      [&](std::uint8_t code) { return format.is_nan(code); });
 }
@@ -57,12 +58,31 @@ void give_encoded(GoldenCase& golden, const SmallFloat& format, std::string_view
   give_element_codes(golden, output, format, codes);
 }
 
+// The largest power of two that is not above a scale, as the rule `floor` of MX takes it; 0 and denormals
+// below 2^-127 are 2^-127. Scales below 0 have no code.
+std::uint8_t e8m0_code(const GoldenCase& golden, float scale) {
+  if (std::isnan(scale)) return kE8m0Nan;
+  if (std::signbit(scale) && scale != 0.0F) throw GoldenError(golden.name() + ": E8M0 has no sign");
+  if (scale == 0.0F) return encode_e8m0(-kE8m0Bias);
+  return encode_e8m0(std::isinf(scale) ? kE8m0Bias : std::ilogb(scale));
+}
+
+void give_e8m0_codes(GoldenCase& golden) {
+  for (const char* output : {"code", "code_sat"}) {
+    if (!golden.has_tensor(output)) continue;
+    std::vector<std::uint8_t> codes;
+    for (const float scale : golden.f32("x")) codes.push_back(e8m0_code(golden, scale));
+    give_codes(golden, output, codes);
+  }
+}
+
 void run_codec(GoldenCase& golden) {
   const std::string name = golden.text("format");
   std::vector<float> table;
   if (name == "e8m0") {
     for (int code = 0; code < 256; ++code) table.push_back(decode_e8m0(static_cast<std::uint8_t>(code)));
     golden.give("decode_table", table);
+    give_e8m0_codes(golden);
     return;
   }
   const SmallFloat& format = codec_format(golden, name);
@@ -70,6 +90,10 @@ void run_codec(GoldenCase& golden) {
     table.push_back(format.decode(static_cast<std::uint8_t>(code)));
   }
   golden.give("decode_table", table);
+  golden.give_count("exp_bits", format.exponent_bits);
+  golden.give_count("man_bits", format.fraction_bits);
+  golden.give_count("bias", format.bias);
+  golden.give_fact("max", static_cast<double>(format.largest()));
   give_encoded(golden, format, "x", "code_sat", Overflow::saturate);
   give_encoded(golden, format, "x", "code_nosat", Overflow::special);
   give_encoded(golden, format, "special", "special_sat", Overflow::saturate);
@@ -83,10 +107,14 @@ void run_codec16(GoldenCase& golden) {
     bf16.push_back(to_bf16(value).bits);
     fp16.push_back(to_fp16(value).bits);
   }
-  give_codes_but_nan(golden, "bf16", std::move(bf16), golden.u16("bf16"),
-                     [](std::uint16_t bits) { return std::isnan(to_float(Bf16{bits})); });
-  give_codes_but_nan(golden, "fp16", std::move(fp16), golden.u16("fp16"),
-                     [](std::uint16_t bits) { return std::isnan(to_float(Fp16{bits})); });
+  const auto is_nan = [](std::uint16_t code) { return std::isnan(to_float(Bf16{code})); };
+  if (golden.has_tensor("bf16")) {
+    give_codes_but_nan(golden, "bf16", std::move(bf16), golden.u16("bf16"), is_nan);
+  }
+  if (golden.has_tensor("fp16")) {
+    give_codes_but_nan(golden, "fp16", std::move(fp16), golden.u16("fp16"),
+                       [](std::uint16_t code) { return std::isnan(to_float(Fp16{code})); });
+  }
 }
 
 void run_codec_stochastic(GoldenCase& golden) {
@@ -97,6 +125,7 @@ void run_codec_stochastic(GoldenCase& golden) {
   for (std::size_t i = 0; i < values.size(); ++i) {
     bits.push_back(to_bf16_stochastic(values[i], random[i]).bits);
   }
+  if (!golden.has_tensor("bf16")) return;
   give_codes_but_nan(golden, "bf16", std::move(bits), golden.u16("bf16"),
                      [](std::uint16_t code) { return std::isnan(to_float(Bf16{code})); });
 }
@@ -105,7 +134,11 @@ void run_mx(GoldenCase& golden, const SmallFloat& usual) {
   const CodecShape shape = codec_shape(golden.tensor("x"));
   const SmallFloat& element =
       codec_format(golden, golden.text_or("format", golden.text_or("element", usual.name)));
-  const ScaleRule rule = golden.text_or("rule", "floor") == "ceil" ? ScaleRule::ceil : ScaleRule::floor;
+  const std::string rule_name = golden.text_or("rule", "floor");
+  if (rule_name != "floor" && rule_name != "ceil") {
+    throw GoldenError("case " + golden.name() + ": no rule \"" + rule_name + "\" of MX scales");
+  }
+  const ScaleRule rule = rule_name == "ceil" ? ScaleRule::ceil : ScaleRule::floor;
   const MxMatrix matrix =
       quantize_mx(golden.f32("x"), shape.rows, shape.columns, element, rule, golden.integer_or("block", 32));
   give_codes(golden, "scale_e8m0", matrix.scales);

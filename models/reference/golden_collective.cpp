@@ -51,7 +51,27 @@ void give_bf16_sum(GoldenCase& golden, std::string_view output, ReduceOrder orde
   golden.give_integers(output, std::span<const std::uint16_t>(bits));
 }
 
+// The sum in double, and how far a sum of f32 in any order may lie from it: gamma = (P - 1) u / (1 - (P - 1)
+// u) of the sum of magnitudes (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 4.2).
+void give_exact_sum(GoldenCase& golden) {
+  if (!golden.has_tensor("exact") && !golden.has_tensor("bound_f32")) return;
+  const auto x = golden.f32("x_f32");
+  const std::int64_t ranks = collective_ranks(golden, "x_f32");
+  const std::size_t n = x.size() / static_cast<std::size_t>(ranks);
+  std::vector<double> sums(n, 0.0);
+  std::vector<double> bounds(n, 0.0);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    sums[i % n] += static_cast<double>(x[i]);
+    bounds[i % n] += std::fabs(static_cast<double>(x[i]));
+  }
+  const double roundings = static_cast<double>(ranks - 1) * 0x1p-24;
+  for (double& bound : bounds) bound *= roundings / (1.0 - roundings);
+  golden.give("exact", std::span<const double>(sums));
+  golden.give("bound_f32", std::span<const double>(bounds));
+}
+
 void run_allreduce(GoldenCase& golden) {
+  give_exact_sum(golden);
   give_float_sum(golden, "ring_f32", ReduceOrder::ring);
   give_float_sum(golden, "tree_f32", ReduceOrder::tree);
   give_bf16_sum(golden, "ring_bf16", ReduceOrder::ring, ReduceRounding::each_add);

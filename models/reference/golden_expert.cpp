@@ -21,9 +21,9 @@ ExpertFunction case_function(const std::string& name) {
   throw GoldenError("an expert's activation \"" + name + "\" is not known");
 }
 
-// A size from a file, small enough that products of three do not overflow.
-std::int64_t layer_size(const GoldenCase& golden, const char* name) {
-  const std::int64_t value = golden.integer(name);
+// A size from a file, or else from a tensor; small enough that products of three do not overflow.
+std::int64_t layer_size(const GoldenCase& golden, const char* name, const char* tensor, std::size_t index) {
+  const std::int64_t value = golden.integer_or(name, golden.dimension(tensor, index));
   if (value < 1 || value > std::int64_t{1} << 20) {
     throw GoldenError(std::string(name) + " of a layer is " + std::to_string(value) + ", not from 1 to 2^20");
   }
@@ -45,9 +45,9 @@ struct CaseExperts {
 
 CaseExperts case_experts(const GoldenCase& golden, bool gated) {
   CaseExperts all;
-  const std::int64_t experts = layer_size(golden, "experts");
-  const std::int64_t hidden = layer_size(golden, "hidden");
-  const std::int64_t width = layer_size(golden, "ffn");
+  const std::int64_t experts = layer_size(golden, "experts", "w_gate", 0);
+  const std::int64_t hidden = layer_size(golden, "hidden", "w_gate", 2);
+  const std::int64_t width = layer_size(golden, "ffn", "w_gate", 1);
   const auto up = [&](const char* name) { return gated ? golden.f32(name) : std::span<const float>{}; };
   all.gate_up = fuse_gate_up(golden.f32("w_gate"), up("w_up"), experts, width * hidden);
   if (golden.has_tensor("b_gate")) {
@@ -61,7 +61,9 @@ CaseExperts case_experts(const GoldenCase& golden, bool gated) {
                 all.bias,
                 golden.f32("w_down"),
                 optional_tensor(golden, "b_down")};
-  const std::string shared = golden.text_or("shared", "");
+  const std::string shared = golden.text_or("shared", golden.has_tensor("shared_expert_gate") ? "gated"
+                                                      : golden.has_tensor("shared_gate")      ? "plain"
+                                                                                              : "");
   if (shared.empty()) return all;
   if (shared != "plain" && shared != "gated") {
     throw GoldenError("shared experts \"" + shared + "\" are not known");
@@ -81,8 +83,8 @@ void run_moe_layer(GoldenCase& golden) {
   spec.activation.limit = golden.number_or("limit", std::numeric_limits<double>::infinity());
   spec.weight_on_input = golden.flag_or("scale_input", false);
   const CaseExperts experts = case_experts(golden, spec.activation.gated());
-  const std::int64_t tokens = layer_size(golden, "tokens");
-  Routing routing{golden.i32("indices"), golden.f32("weights"), layer_size(golden, "topk"), {}};
+  const std::int64_t tokens = layer_size(golden, "tokens", "x", 0);
+  Routing routing{golden.i32("indices"), golden.f32("weights"), layer_size(golden, "topk", "indices", 1), {}};
   if (golden.has_tensor("keep")) routing.keep = golden.u8("keep");
   MoeProbes<CountingProbe> probes;
   const std::vector<float> y = moe_layer(matrix(golden.f32("x"), tokens, experts.routed.hidden), routing,

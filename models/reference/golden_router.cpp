@@ -1,4 +1,5 @@
 // Golden cases of routers, capacity and permutation.
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <iterator>
@@ -133,8 +134,12 @@ void run_expert_choice(GoldenCase& golden) {
 
 void run_sinkhorn(GoldenCase& golden) {
   const CaseLogits logits = case_logits(golden);
-  const gate::SinkhornPlan result = gate::sinkhorn(logits.values, logits.tokens, logits.experts,
-                                                   golden.number("tol"), golden.number("eps"));
+  // Small plans may take long to converge.
+  const std::int64_t limit = std::clamp<std::int64_t>(
+      (std::int64_t{1} << 30) / std::max<std::int64_t>(std::ssize(logits.values), 1), 1, 1'000'000);
+  const gate::SinkhornPlan result =
+      gate::sinkhorn(logits.values, logits.tokens, logits.experts, golden.number_or("tol", 1e-4),
+                     golden.number_or("eps", 1e-8), limit);
   std::vector<double> rows(static_cast<std::size_t>(logits.tokens), 0.0);
   std::vector<double> columns(static_cast<std::size_t>(logits.experts), 0.0);
   for (std::size_t i = 0; i < result.plan.size(); ++i) {
@@ -144,6 +149,26 @@ void run_sinkhorn(GoldenCase& golden) {
   golden.give("plan", std::span<const double>(result.plan));
   golden.give("row_sums", std::span<const double>(rows));
   golden.give("col_sums", std::span<const double>(columns));
+  golden.give_integers("iterations", std::span<const std::int64_t>(&result.iterations, 1));
+}
+
+// Whether another assignment is as good: balanced, and with the same sum of affinities but for rounding.
+bool as_good(const gate::Assignment& best, std::span<const std::int32_t> other, const CaseLogits& logits) {
+  if (other.size() != best.expert_of_token.size()) return false;
+  std::vector<std::int64_t> taken(static_cast<std::size_t>(logits.experts), 0);
+  double total = 0.0;
+  double magnitude = 0.0;
+  for (std::size_t t = 0; t < other.size(); ++t) {
+    if (other[t] < 0 || other[t] >= logits.experts) return false;
+    const auto expert = static_cast<std::size_t>(other[t]);
+    ++taken[expert];
+    const auto affinity = static_cast<double>(logits.values[t * taken.size() + expert]);
+    total += affinity;
+    magnitude += std::fabs(affinity);
+  }
+  const bool balanced = std::all_of(
+      taken.begin(), taken.end(), [&](std::int64_t rows) { return rows == logits.tokens / logits.experts; });
+  return balanced && std::fabs(total - best.total_affinity) <= 1e-12 * magnitude;
 }
 
 void run_base(GoldenCase& golden) {
@@ -151,18 +176,25 @@ void run_base(GoldenCase& golden) {
   const gate::Assignment result = gate::balanced_assignment(logits.values, logits.tokens, logits.experts);
   const double total[] = {result.total_affinity};
   golden.give("total_affinity", std::span<const double>(total));
+  if (!golden.has_tensor("assignment")) return;
+  // Of several best assignments the file may hold another one.
+  const auto held = golden.i32("assignment");
+  golden.give_integers("assignment", as_good(result, held, logits)
+                                         ? held
+                                         : std::span<const std::int32_t>(result.expert_of_token));
 }
 
 void run_capacity(GoldenCase& golden) {
   const auto experts_of_token = golden.i32("indices");
-  const auto weights = golden.f64("weights");
-  const std::int64_t top_k = router_size(golden.integer("topk"));
+  const auto weights = golden.has_tensor("weights") ? golden.f64("weights") : std::span<const double>{};
+  const std::int64_t top_k = router_size(golden.integer_or("topk", golden.dimension("indices", 1)));
   const std::int64_t experts = router_size(golden.integer("experts"));
   const std::int64_t capacity =
-      golden.has("capacity")
-          ? golden.integer("capacity")
-          : gate::capacity_of(std::ssize(experts_of_token) / top_k, top_k, experts,
-                              golden.number("capacity_factor"), golden.integer_or("min_capacity", 0));
+      golden.has("capacity_factor")
+          ? gate::capacity_of(std::ssize(experts_of_token) / top_k, top_k, experts,
+                              golden.number("capacity_factor"), golden.integer_or("min_capacity", 0))
+          : golden.integer("capacity");
+  golden.give_count("capacity", capacity);
   struct Named {
     const char* name;
     gate::DropOrder order;
@@ -173,10 +205,11 @@ void run_capacity(GoldenCase& golden) {
                                {"probs", gate::DropOrder::weights},
                                {"position", gate::DropOrder::position}};
   for (const Named& named : kOrders) {
-    const gate::Kept kept =
-        gate::apply_capacity(experts_of_token, weights, top_k, experts, capacity, named.order);
     const std::string keep = "keep_" + std::string(named.name);
     const std::string slot = "slot_" + std::string(named.name);
+    if (!golden.has_tensor(keep) && !golden.has_tensor(slot)) continue;
+    const gate::Kept kept =
+        gate::apply_capacity(experts_of_token, weights, top_k, experts, capacity, named.order);
     if (golden.has_tensor(keep)) golden.give_integers(keep, std::span<const std::uint8_t>(kept.keep));
     if (golden.has_tensor(slot)) golden.give_integers(slot, std::span<const std::int32_t>(kept.slot));
   }

@@ -5,9 +5,42 @@
 #include <system_error>
 
 #include "models/reference/golden.hpp"
+#include "sim/config/diagnostics.hpp"
+#include "sim/core/check.hpp"
 #include "sim/io/error.hpp"
 
 namespace moesim::reference {
+
+namespace {
+
+// What a kernel threw, in words about the case: without the "(file:line)" of the kernel that
+// core::InvariantError ends with.
+std::string kernel_failure(const GoldenCase& golden, const std::exception& error) {
+  std::string text = error.what();
+  if (dynamic_cast<const core::InvariantError*>(&error) != nullptr) {
+    const std::size_t source = text.rfind(" (");
+    if (source != std::string::npos && text.ends_with(')') && text.find(':', source) != std::string::npos) {
+      text.erase(source);
+    }
+  }
+  if (text.starts_with("case ")) return text;
+  return text.starts_with(golden.name() + ": ") ? "case " + text
+                                                : fmt::format("case {}: {}", golden.name(), text);
+}
+
+// "FILE:LINE:COLUMN: " of the first mistake in a document, or "".
+std::string document_place(const config::InputError& error) {
+  if (error.diagnostics().errors().empty() || error.sources().size() == 0) return "";
+  const config::LineColumn place = error.sources().line_column(error.diagnostics().errors().front().where);
+  return fmt::format("{}:{}:{}: ", error.sources().at(0).name, place.line, place.column);
+}
+
+bool nothing_compared(const GoldenCase& golden) {
+  return std::all_of(golden.results().begin(), golden.results().end(),
+                     [](const GoldenCase::Result& result) { return result.informative; });
+}
+
+}  // namespace
 
 std::vector<GoldenKind> golden_kinds() {
   std::vector<GoldenKind> all;
@@ -32,7 +65,7 @@ GoldenVerdict run_golden_case(std::string_view family, GoldenCase& golden) {
     found->run(golden);
     golden.finish();
   } catch (const std::exception& error) {
-    verdict.failure = error.what();
+    verdict.failure = kernel_failure(golden, error);
   }
   for (const GoldenCase::Result& result : golden.results()) {
     verdict.worst = std::max(verdict.worst, result.worst);
@@ -40,6 +73,7 @@ GoldenVerdict run_golden_case(std::string_view family, GoldenCase& golden) {
       verdict.failure = fmt::format("{}: {}", result.output, result.failure);
     }
   }
+  if (verdict.failure.empty() && nothing_compared(golden)) verdict.failure = "nothing compared";
   verdict.results = golden.results();
   verdict.passed = verdict.failure.empty();
   return verdict;
@@ -57,6 +91,32 @@ std::vector<std::filesystem::path> golden_files(const std::filesystem::path& fol
   return files;
 }
 
+std::vector<GoldenVerdict> check_golden_file(const std::filesystem::path& json_file,
+                                             const std::vector<std::string>& wanted,
+                                             std::vector<std::string>& known) {
+  const auto unread = [&](const std::string& words) {
+    return std::vector<GoldenVerdict>{
+        {json_file.stem().string(), "", "", false, "cannot be read: " + words, 0.0, {}}};
+  };
+  GoldenFamily family;
+  try {
+    family = read_golden_family(json_file);
+  } catch (const GoldenError& error) {
+    return unread(error.what());
+  } catch (const config::InputError& error) {
+    return unread(document_place(error) + error.what());
+  } catch (const io::IoError& error) {
+    return unread(error.what());
+  }
+  std::vector<GoldenVerdict> verdicts;
+  for (GoldenCase& golden : family.cases) {
+    known.push_back(golden.name());
+    if (!wanted.empty() && std::find(wanted.begin(), wanted.end(), golden.name()) == wanted.end()) continue;
+    verdicts.push_back(run_golden_case(family.name, golden));
+  }
+  return verdicts;
+}
+
 std::vector<GoldenVerdict> check_golden_folder(const std::filesystem::path& folder) {
   const std::vector<std::filesystem::path> files = golden_files(folder);
   if (files.empty()) {
@@ -64,8 +124,8 @@ std::vector<GoldenVerdict> check_golden_folder(const std::filesystem::path& fold
   }
   std::vector<GoldenVerdict> verdicts;
   for (const std::filesystem::path& file : files) {
-    GoldenFamily family = read_golden_family(file);
-    for (GoldenCase& golden : family.cases) verdicts.push_back(run_golden_case(family.name, golden));
+    std::vector<std::string> known;
+    for (GoldenVerdict& verdict : check_golden_file(file, {}, known)) verdicts.push_back(std::move(verdict));
   }
   return verdicts;
 }

@@ -132,18 +132,15 @@ std::int64_t GoldenCheck::failed() const {
 GoldenCheck check_golden(const GoldenCheckOptions& options) {
   GoldenCheck check;
   std::vector<std::string> known;
-  try {
-    for (const std::filesystem::path& file : wanted_golden_files(options)) {
-      reference::GoldenFamily family = reference::read_golden_family(file);
-      for (reference::GoldenCase& golden : family.cases) {
-        known.push_back(golden.name());
-        if (!golden_wanted(options.cases, golden.name())) continue;
-        check.verdicts.push_back(reference::run_golden_case(family.name, golden));
-      }
+  std::string unread;
+  for (const std::filesystem::path& file : wanted_golden_files(options)) {
+    for (GoldenVerdict& verdict : reference::check_golden_file(file, options.cases, known)) {
+      if (verdict.name.empty() && unread.empty()) unread = verdict.family + " " + verdict.failure;
+      check.verdicts.push_back(std::move(verdict));
     }
-  } catch (const reference::GoldenError& error) {
-    throw InputError("bad_golden", error.what());
   }
+  // One file that cannot be read is a failure among others; if there is nothing else, it is bad input.
+  if (known.empty() && !unread.empty()) throw InputError("bad_golden", unread);
   check_golden_names(options.cases, known, "case");
   return check;
 }
@@ -153,11 +150,14 @@ std::string golden_check_text(const GoldenCheck& check, bool each_case, const re
   const std::int64_t failed = check.failed();
   const std::int64_t cases = std::ssize(check.verdicts);
   if (failed == 0) {
-    return text + fmt::format("\n{}\n", reports::paint(fmt::format("all {} cases passed", cases),
+    return text + fmt::format("\n{}\n", reports::paint(cases == 1 ? std::string("the case passed")
+                                                                  : fmt::format("all {} cases passed", cases),
                                                        reports::Tone::good, style));
   }
-  text += fmt::format("\n{}\n", reports::paint(fmt::format("{} of {} cases failed", failed, cases),
-                                               reports::Tone::bad, style));
+  text +=
+      fmt::format("\n{}\n", reports::paint(cases == 1 ? std::string("the case failed")
+                                                      : fmt::format("{} of {} cases failed", failed, cases),
+                                           reports::Tone::bad, style));
   reports::Table table({{"family", false, 1}, {"case", false, 0}, {"failure", false, 0}});
   for (const GoldenVerdict& verdict : check.verdicts) {
     if (!verdict.passed) table.add({verdict.family, verdict.name, verdict.failure});

@@ -23,8 +23,9 @@ struct GoldenCheck {
   [[nodiscard]] std::int64_t failed() const;
 };
 
-// Runs the wanted cases. Throws config::InputError for a folder without golden vectors, files that cannot be
-// read, and names that no file or case has; io::IoError.
+// Runs the wanted cases. A file that cannot be read is a failed verdict without a case. Throws
+// config::InputError for a folder without golden vectors or without one that can be read, and for names that
+// no file or case has; io::IoError for a folder that cannot be read.
 [[nodiscard]] GoldenCheck check_golden(const GoldenCheckOptions& options);
 
 // A line for each family or, with `each_case`, for each case and its outputs; then every failure in words.

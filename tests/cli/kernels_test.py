@@ -41,7 +41,7 @@ class KernelsCheck(unittest.TestCase):
     def test_all_passed(self):
         self.family()
         out = self.check(code=0).stdout
-        self.assertIn("all 1 cases passed", out)
+        self.assertIn("the case passed", out)
         self.assertIn("all exact", out)
         self.assertIn("pair", self.check("--case", "pair", code=0).stdout)
         document = json.loads(self.check("--json", code=0).stdout)
@@ -139,6 +139,14 @@ class KernelsCheck(unittest.TestCase):
         self.moesim("run", demo, *small, "--set", "numerics.check=false", "-o", self.root / "none", code=0)
         self.assertNotIn("numerics", json.loads((self.root / "none" / "results.json").read_text()))
         self.moesim("run", demo, *small, "--set", "numerics.tokens=1", "-o", self.root / "bad", code=2)
+
+    def test_a_broken_file_leaves_the_others(self):
+        self.family()
+        (self.root / "other.json").write_text("{}")
+        out = self.check(code=1).stdout
+        self.assertIn("1 of 2 cases failed", out)
+        self.assertIn('"format" is missing', " ".join(out.split()))
+        self.assertIn("other,,,0,0,false", self.check("--format", "csv", code=1).stdout)
 
     def test_actions(self):
         self.assertIn("check", self.moesim("kernels", "chekc", code=2).stderr)

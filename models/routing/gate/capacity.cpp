@@ -45,8 +45,11 @@ std::int64_t capacity_of(std::int64_t tokens, std::int64_t top_k, std::int64_t e
                          std::int64_t minimum) {
   core::check(tokens >= 0 && top_k >= 0 && experts > 0 && std::isfinite(factor) && factor >= 0.0,
               "a capacity needs tokens, experts and a factor");
-  const double fair = static_cast<double>(tokens * top_k) / static_cast<double>(experts);
-  return std::max(static_cast<std::int64_t>(std::ceil(fair * factor)), minimum);
+  std::int64_t pairs = 0;
+  core::check(!__builtin_mul_overflow(tokens, top_k, &pairs), "a capacity of too many tokens");
+  const double room = std::ceil(static_cast<double>(pairs) / static_cast<double>(experts) * factor);
+  core::check(room < 0x1p63, "a capacity does not fit into 63 bits");
+  return std::max(static_cast<std::int64_t>(room), minimum);
 }
 
 Kept apply_capacity(std::span<const std::int32_t> experts_of_token, std::span<const double> weights,

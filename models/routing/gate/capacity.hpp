@@ -18,7 +18,7 @@ enum class DropOrder : std::uint8_t {
 
 // ceil(tokens x top_k / experts x factor), computed in doubles from the left as the sources do, and at least
 // `minimum` (Megatron-LM get_capacity). Throws core::InvariantError for negative numbers, factors that are
-// not finite and zero experts.
+// not finite, zero experts, and results beyond 63 bits.
 [[nodiscard]] std::int64_t capacity_of(std::int64_t tokens, std::int64_t top_k, std::int64_t experts,
                                        double factor, std::int64_t minimum = 0);
 
