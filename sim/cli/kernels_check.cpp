@@ -27,7 +27,7 @@ class KernelsCheck final : public KernelsAction {
   std::string_view examples() const override {
     return "moesim kernels check                          the golden vectors of the reference data\n"
            "moesim kernels check --family codecs          one file of them\n"
-           "moesim kernels check --case rope_llama3       one case, with each of its outputs\n"
+           "moesim kernels check --case rope_llama3       one case\n"
            "moesim kernels check --golden my-vectors --json\n"
            "moesim kernels check --model deepseek-v3 --tp 8 --ep 8     a layer of each kind, scaled down\n"
            "moesim kernels check --model all                           the same of every model\n"

@@ -163,9 +163,9 @@ std::string kernel_bench_text(const KernelBench& bench, const reports::Style& st
   }
   return table.text(style) +
          fmt::format(
-             "\n{} thread{}, timed by {}. The limit is measured in the same run: multiply-accumulates on "
+             "\n{} thread{}, timed by {}.\nThe limit is measured in the same run: multiply-accumulates on "
              "registers, "
-             "or a pass that only reads. The share is the median of the rounds; gates are those of a Zen 4 "
+             "or a pass that only reads.\nThe share is the median of the rounds; gates are those of a Zen 4 "
              "core.\n",
              bench.threads, bench.threads == 1 ? "" : "s",
              bench.threads == 1 ? "the processor time of the thread" : "the clock on the wall");
